@@ -1,0 +1,77 @@
+"""Everything that is found by name: hardware, models, workloads, policies, serving presets. The only such module."""
+
+import importlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kvsim.errors import UserError, unknown
+from kvsim.specs.hardware import Chip, Host, Link, Machine, System
+from kvsim.specs.load import Spec, load
+from kvsim.specs.model import Model
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def names(folder: str) -> list[str]:
+    """Names of the YAML files in a data folder such as "hardware/systems"."""
+    return sorted(path.stem for path in (ROOT / folder).glob("*.yaml"))
+
+
+def _path(what: str, name: str, folder: str) -> Path:
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return Path(name)
+    if name not in names(folder):
+        raise unknown(what, name, names(folder))
+    return ROOT / folder / f"{name}.yaml"
+
+
+def _part(what: str, value: Any, kind: type[Spec], folder: str) -> Any:
+    return value if isinstance(value, kind) else load(kind, _path(what, value, folder))
+
+
+@cache
+def machine(name: str) -> Machine:
+    """The system `h100`, N chips of it (`h100x8`), or a user's file (`./mine.yaml`)."""
+    many = re.fullmatch(r"(.+?)x([1-9]\d*)", name)
+    base, times = (many[1], int(many[2])) if many and many[1] in names("hardware/systems") else (name, 1)
+    if times not in (1, 2, 4, 8):
+        raise UserError(f"hw {name!r}: a system has 1, 2, 4 or 8 chips, but got {times}")
+    system = load(System, _path("hw", base, "hardware/systems"))
+    return Machine(
+        name=name,
+        chip=_part("chip", system.chip, Chip, "hardware/chips"),
+        chips=system.chips * times,
+        host_link=_part("link", system.host_link, Link, "hardware/links"),
+        peer_links=tuple(_part("link", link, Link, "hardware/links") for link in system.peer_links),
+        host=_part("host", system.host, Host, "hardware/hosts"),
+        price_usd_per_h=system.price,
+    )
+
+
+@cache
+def model(name: str) -> Model:
+    """The model `llama-3-8b`, or a user's file (`./mine.yaml`)."""
+    return load(Model, _path("model", name, "workloads/models"))
+
+
+def paper_names(folder: str) -> list[str]:
+    """Names of the files in `policies/<folder>`: a file's name is its name, with `-` for `_`."""
+    files = (ROOT / "policies" / folder).glob("*.py")
+    return sorted(path.stem.replace("_", "-") for path in files if not path.stem.startswith("_"))
+
+
+def paper(what: str, folder: str, name: str) -> type[Any]:
+    """The one public class that `policies/<folder>/<name>.py` defines."""
+    if name not in paper_names(folder):
+        raise unknown(what, name, paper_names(folder))
+    module = importlib.import_module(f"policies.{folder}.{name.replace('-', '_')}")
+    own = [
+        kind
+        for key, kind in vars(module).items()
+        if isinstance(kind, type) and kind.__module__ == module.__name__ and not key.startswith("_")
+    ]
+    if len(own) != 1:
+        raise RuntimeError(f"{module.__name__} must define one public class, but defines {len(own)}")
+    return own[0]

@@ -1,0 +1,103 @@
+"""Chips, links, hosts and the systems made of them: what `hardware/*.yaml` holds and `--hw` names."""
+
+from dataclasses import dataclass
+
+from pydantic import Field, field_validator
+
+from kvsim.specs.load import Bytes, BytesPerS, FlopsPerS, Hertz, Seconds, Spec, UsdPerHour, Watts
+
+DTYPE_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp32": 4.0}
+
+
+class Peaks(Spec):
+    """Dense FLOP/s by operand type, tensor cores but for `fp32` (the plain cores that do element-wise work)."""
+
+    bf16: FlopsPerS = Field(gt=0)
+    fp32: FlopsPerS = Field(gt=0)
+    fp16: FlopsPerS | None = Field(default=None, gt=0)
+    fp8: FlopsPerS | None = Field(default=None, gt=0)
+    int8: FlopsPerS | None = Field(default=None, gt=0)
+
+    def of(self, dtype: str) -> float:
+        """FLOP/s of a GEMM whose operands are `dtype`: a chip without that unit converts to bf16 first."""
+        peak = getattr(self, dtype, None)
+        return float(peak if peak is not None else self.bf16)
+
+
+class Memory(Spec):
+    """A memory: `capacity` is what the driver reports, `bandwidth` the datasheet's."""
+
+    kind: str
+    capacity: Bytes = Field(gt=0)
+    bandwidth: BytesPerS = Field(gt=0)
+
+
+class Chip(Spec):
+    """One accelerator. `sources` names where each figure comes from, by key."""
+
+    name: str
+    memory: Memory
+    peak: Peaks
+    multiprocessors: int = Field(gt=0)
+    l2: Bytes = Field(gt=0)
+    clock: Hertz = Field(gt=0)
+    power: Watts = Field(gt=0)
+    idle_power: Watts = Field(ge=0)
+    sources: dict[str, str] = {}
+
+
+class Link(Spec):
+    """A link: bytes/s in one direction, after line coding; `latency` of one transfer; `max_chips` it can join."""
+
+    name: str
+    kind: str
+    bandwidth: BytesPerS = Field(gt=0)
+    latency: Seconds = Field(ge=0)
+    max_chips: int = Field(default=8, ge=1)
+    sources: dict[str, str] = {}
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in ("pcie", "nvlink"):
+            raise ValueError(f"must be pcie or nvlink, but got {kind!r}")
+        return kind
+
+
+class Host(Spec):
+    """The machine around the chips: its DRAM serves all of them."""
+
+    name: str
+    memory: Memory
+    sources: dict[str, str] = {}
+
+
+class System(Spec):
+    """One system file: names of a chip, its links and host (or inline definitions), and the price of one chip."""
+
+    name: str
+    chip: str | Chip
+    host_link: str | Link
+    peer_links: list[str | Link] = Field(min_length=1)
+    host: str | Host
+    price: UsdPerHour = Field(ge=0)
+    chips: int = Field(default=1, ge=1)
+    sources: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A system with every name resolved: what the cost model reads. `price_usd_per_h` is one chip's."""
+
+    name: str
+    chip: Chip
+    chips: int
+    host_link: Link
+    peer_links: tuple[Link, ...]
+    host: Host
+    price_usd_per_h: float
+
+    def peer_link(self, chips: int) -> Link:
+        """The first listed link that joins `chips` of this system's chips (bridges join pairs, switches all)."""
+        fitting = [link for link in self.peer_links if link.max_chips >= chips]
+        return fitting[0] if fitting else self.peer_links[-1]
