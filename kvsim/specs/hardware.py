@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import Field, field_validator
 
-from kvsim.specs.load import Bytes, BytesPerS, FlopsPerS, Hertz, Seconds, Spec, UsdPerHour, Watts
+from kvsim.specs.load import Bytes, BytesPerS, Count, FlopsPerS, Hertz, Seconds, Spec, UsdPerHour, Watts
 
 DTYPE_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp32": 4.0}
 
@@ -38,12 +38,12 @@ class Chip(Spec):
     name: str
     memory: Memory
     peak: Peaks
-    multiprocessors: int = Field(gt=0)
+    multiprocessors: Count
     l2: Bytes = Field(gt=0)
     clock: Hertz = Field(gt=0)
     power: Watts = Field(gt=0)
     idle_power: Watts = Field(ge=0)
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default_factory=dict)
 
 
 class Link(Spec):
@@ -53,8 +53,8 @@ class Link(Spec):
     kind: str
     bandwidth: BytesPerS = Field(gt=0)
     latency: Seconds = Field(ge=0)
-    max_chips: int = Field(default=8, ge=1)
-    sources: dict[str, str] = {}
+    max_chips: Count = 8
+    sources: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("kind")
     @classmethod
@@ -69,7 +69,7 @@ class Host(Spec):
 
     name: str
     memory: Memory
-    sources: dict[str, str] = {}
+    sources: dict[str, str] = Field(default_factory=dict)
 
 
 class System(Spec):
@@ -81,8 +81,8 @@ class System(Spec):
     peer_links: list[str | Link] = Field(min_length=1)
     host: str | Host
     price: UsdPerHour = Field(ge=0)
-    chips: int = Field(default=1, ge=1)
-    sources: dict[str, str] = {}
+    chips: Count = 1
+    sources: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,31 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from kvsim import units
 from kvsim.errors import UserError, unknown
 
 T = TypeVar("T", bound="Spec")
+_KINDS = {type(None): "nothing", list: "a list"}
 _BIG_FILE_BYTES = 4_000_000
+_DEEP = 32  # PyYAML's composer recurses in C: some 10,000 levels end the process
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Spec(BaseModel):
-    """A frozen noun read from YAML. Its fields are the file's keys."""
+    """A frozen noun read from YAML. Its fields are the file's keys. Text is no number, and `yes` no 1."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 def _quantity(dimension: str) -> Any:
-    return BeforeValidator(lambda value: value if isinstance(value, float) else units.parse(value, dimension))
+    """SI floats from code stay as they are; a file (`build`) must name a unit."""
+
+    def read(value: object, info: ValidationInfo) -> float:
+        return value if isinstance(value, float) and info.context != "file" else units.parse(value, dimension)
+
+    return BeforeValidator(read)
 
 
 Bytes = Annotated[float, _quantity("bytes")]
@@ -31,10 +38,12 @@ Seconds = Annotated[float, _quantity("s")]
 Watts = Annotated[float, _quantity("w")]
 Hertz = Annotated[float, _quantity("hz")]
 UsdPerHour = Annotated[float, _quantity("usd_per_h")]
+Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+CountOrZero = Annotated[int, Field(ge=0, le=1_000_000_000)]
 
 
 class _Loader(_Base):  # type: ignore[misc]
-    """PyYAML's safe loader that refuses a key given twice and never builds aliases of aliases."""
+    """PyYAML's safe loader that refuses a key given twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -55,7 +64,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _BIG_FILE_BYTES:
             raise UserError(f"{path}: {path.stat().st_size} bytes is too large for a YAML spec")
         text = path.read_text(encoding="utf-8")
-        data = yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
+        _refuse_deep(text)
+        data = yaml.load(text, _Loader)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -65,18 +75,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UserError(f"{path}{line}: {problem}") from None
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise UserError(f"{path}: must hold `key: value` lines, but holds {type(data).__name__}")
+    except (LookupError, AttributeError, TypeError, OverflowError):  # PyYAML on `!!int ""`, `!!bool x`, `!!timestamp x`
+        raise UserError(f"{path}: a value does not fit its `!!` tag") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: must hold `key: value` lines, but holds {_KINDS.get(type(data), 'one value')}")
+    for key in data:
+        if not isinstance(key, str):
+            raise UserError(f"{path}: a key must be text, but got {key!r}")
     return data
 
 
+def _refuse_deep(text: str) -> None:
+    """Raises a YAMLError for collections nested deeper than `_DEEP`, and for aliases (which can grow exponentially)."""
+    depth = 0
+    for event in yaml.parse(text, _Base):
+        mark: Any = event.start_mark
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEP:
+            raise yaml.MarkedYAMLError(problem=f"is nested deeper than {_DEEP} levels", problem_mark=mark)
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem=f"alias *{event.anchor}: write it out", problem_mark=mark)
+
+
 def build(spec: type[T], data: dict[str, Any], where: str) -> T:
-    """`spec` from plain data; the first fault becomes a UserError `where: key: ...`."""
+    """`spec` from what a file holds; the first fault becomes a UserError `where: key: ...`."""
     try:
-        return spec(**data)
+        return spec.model_validate(data, context="file")
     except ValidationError as error:
-        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")  # a typo explains a gap
-        raise _explain(spec, faults[0], where) from None
+        raise _explain(spec, min(error.errors(), key=_rank), where) from None
 
 
 def load(spec: type[T], path: Path) -> T:
@@ -84,12 +110,16 @@ def load(spec: type[T], path: Path) -> T:
     return build(spec, read_yaml(path), str(path))
 
 
+def _rank(fault: Any) -> tuple[bool, bool]:
+    """Typos first (one explains a gap); of a union of a name and a mapping, the branch that was meant."""
+    return fault["type"] != "extra_forbidden", fault["loc"][-1:] == ("str",) and isinstance(fault["input"], dict)
+
+
 def _explain(spec: type[BaseModel], fault: Any, where: str) -> UserError:
-    keys = [str(part) for part in fault["loc"]]
+    owner, keys = _walk(spec, fault["loc"])
     place = ".".join(keys)
     if fault["type"] == "extra_forbidden":
-        owner = _owner(spec, keys[:-1])
-        return unknown("key", keys[-1], owner.model_fields if owner else [], where + "".join(f": {k}" for k in keys[:-1]))
+        return unknown("key", keys[-1], owner.model_fields, where + "".join(f": {key}" for key in keys[:-1]))
     if fault["type"] == "missing":
         return UserError(f"{where}: key {place!r} is missing")
     got = fault["input"]
@@ -97,7 +127,7 @@ def _explain(spec: type[BaseModel], fault: Any, where: str) -> UserError:
     if fault["type"] != "value_error":
         message = f"{message[:1].lower()}{message[1:]}, but got {str(got)[:60]!r}"
         if isinstance(got, str) and "e" in got.lower() and _is_number(got):
-            message += " (YAML reads 1e9 as text: write 1.0e+9)"
+            message += " (YAML reads 1e9 as text: write 1.0e+9, or the whole number)"
     return UserError(f"{where}: {place + ': ' if place else ''}{message}")
 
 
@@ -109,15 +139,25 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _owner(spec: type[BaseModel], path: list[str]) -> type[BaseModel] | None:
-    """The model that holds the keys at `path`."""
-    for key in path:
-        field = spec.model_fields.get(key)
-        if field is None:
-            return None
-        kinds = [field.annotation, *get_args(field.annotation)]
-        nested = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not nested:
-            return None
-        spec = nested[0]
-    return spec
+def _walk(spec: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[type[BaseModel], list[str]]:
+    """The model that holds the last key of pydantic's `loc`, and `loc` without the branches of unions."""
+    keys: list[str] = []
+    inner: dict[str, type[BaseModel]] = {}
+    for part in loc:
+        if inner and part in (*inner, "str"):
+            spec, inner = inner.get(str(part), spec), {}
+        elif isinstance(part, int):
+            keys.append(str(part))
+        else:
+            spec = next(iter(inner.values()), spec)
+            field = spec.model_fields.get(part)
+            inner = _models(field.annotation) if field else {}
+            keys.append(part)
+    return spec, keys
+
+
+def _models(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The models that a field's type names, by their names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation.__name__: annotation}
+    return {name: kind for part in get_args(annotation) for name, kind in _models(part).items()}

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from kvsim.specs.hardware import DTYPE_BYTES
-from kvsim.specs.load import Spec
+from kvsim.specs.load import Count, CountOrZero, Spec
 
 Dtype = Literal["bf16", "fp16", "fp8", "int8", "int4"]
 
@@ -14,56 +14,58 @@ Dtype = Literal["bf16", "fp16", "fp8", "int8", "int4"]
 class SlidingWindow(Spec):
     """Layers that attend to the last `tokens` only: `layers` of them, the rest see everything."""
 
-    tokens: int = Field(gt=0)
-    layers: int = Field(gt=0)
+    tokens: Count
+    layers: Count
 
 
 class Experts(Spec):
     """Mixture of experts: of `count` experts of width `ffn`, each token visits `active`, besides the `shared` ones."""
 
-    count: int = Field(gt=0)
-    active: int = Field(gt=0)
-    ffn: int = Field(gt=0)
-    shared: int = Field(default=0, ge=0)
-    dense_layers: int = Field(default=0, ge=0, description="leading layers with a plain MLP of width `ffn` of the model")
+    count: Count
+    active: Count
+    ffn: Count
+    shared: CountOrZero = 0
+    dense_layers: CountOrZero = Field(
+        default=0, description="leading layers with a plain MLP of width `ffn` of the model"
+    )
 
 
 class Latent(Spec):
     """Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1): one latent row per token and layer."""
 
-    kv_rank: int = Field(gt=0)
-    rope_dim: int = Field(gt=0)
-    nope_dim: int = Field(gt=0)
-    value_dim: int = Field(gt=0)
-    query_rank: int = Field(default=0, ge=0, description="0: queries come straight from the hidden state")
+    kv_rank: Count
+    rope_dim: Count
+    nope_dim: Count
+    value_dim: Count
+    query_rank: CountOrZero = Field(default=0, description="0: queries come straight from the hidden state")
 
 
 class Model(Spec):
     """A decoder-only transformer. Widths count elements; `ffn` is the MLP's inner width."""
 
     name: str
-    layers: int = Field(gt=0)
-    hidden: int = Field(gt=0)
-    heads: int = Field(gt=0)
-    kv_heads: int = Field(gt=0)
-    head_dim: int = Field(gt=0)
-    ffn: int = Field(gt=0)
-    vocab: int = Field(gt=0)
-    max_context: int = Field(gt=0)
+    layers: Count
+    hidden: Count
+    heads: Count
+    kv_heads: Count
+    head_dim: Count
+    ffn: Count
+    vocab: Count
+    max_context: Count
     gated: bool = True
     tied_embeddings: bool = False
     qkv_bias: bool = False
     linear_bias: bool = False
     qk_norm: bool = False
-    norms_per_layer: int = Field(default=2, ge=1)
+    norms_per_layer: Count = 2
     norm_bias: bool = False
-    learned_positions: int = Field(default=0, ge=0)
+    learned_positions: CountOrZero = 0
     dtype: Dtype = "bf16"
     window: SlidingWindow | None = None
     experts: Experts | None = None
     latent: Latent | None = None
-    published: dict[str, float] = {}
-    sources: dict[str, str] = {}
+    published: dict[str, float] = Field(default_factory=dict)
+    sources: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Model":
@@ -73,6 +75,10 @@ class Model(Spec):
             raise ValueError(f"window.layers must be at most layers ({self.layers}), but got {self.window.layers}")
         if self.experts and self.experts.active > self.experts.count:
             raise ValueError(f"experts.active must be at most {self.experts.count}, but got {self.experts.active}")
+        if self.moe_layers < 0:
+            raise ValueError(f"experts.dense_layers must be at most layers ({self.layers})")
+        if self.latent and self.head_dim != self.latent.nope_dim + self.latent.rope_dim:
+            raise ValueError(f"head_dim must be latent.nope_dim + latent.rope_dim, but got {self.head_dim}")
         return self
 
     @property
@@ -110,7 +116,9 @@ class Model(Spec):
             wq = lat.query_rank * (self.hidden + query + 1) if lat.query_rank else self.hidden * query
             return wq + down + up + self.heads * lat.value_dim * self.hidden
         wide, narrow = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        bias = (wide + 2 * narrow if self.qkv_bias or self.linear_bias else 0) + (self.hidden if self.linear_bias else 0)
+        bias = (wide + 2 * narrow if self.qkv_bias or self.linear_bias else 0) + (
+            self.hidden if self.linear_bias else 0
+        )
         norm = 2 * self.head_dim if self.qk_norm else 0
         return self.hidden * (2 * wide + 2 * narrow) + bias + norm
 
