@@ -1,0 +1,98 @@
+"""Op builders compiled to coefficients: what makes pricing a step cost microseconds.
+
+A builder is affine in its features (sequences, tokens, bytes ...), so probing it at the unit vectors gives the
+coefficients of each of its time terms; its kernels then take `latency + max over terms (coefficients . features)`.
+Only + - * / and max are used, in one fixed order, so that arrays give bit for bit what single steps give.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvsim.cost.op import Num, Op
+from kvsim.cost.rates import Rates
+
+Coefficient = float | NDArray[np.float64]
+Term = tuple[tuple[int, Coefficient], ...]  # (feature, coefficient) where a coefficient is not 0
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Seconds of a builder's Ops: `latency` and, for each Op, terms of which the largest counts."""
+
+    latency: float
+    ops: tuple[tuple[Term, ...], ...]
+
+    def seconds(self, features: Sequence[Num]) -> Num:
+        """Seconds at features that are numbers, or arrays of one shape."""
+        total: Num = 0.0
+        for terms in self.ops:
+            most = _dot(terms[0], features)
+            for term in terms[1:]:
+                value = _dot(term, features)
+                if type(most) is float and type(value) is float:
+                    most = most if most >= value else value
+                else:
+                    most = np.maximum(most, value)
+            total = total + most
+        return total
+
+
+def _dot(term: Term, features: Sequence[Num]) -> Num:
+    total: Num = 0.0
+    for feature, coefficient in term:
+        total = total + coefficient * features[feature]
+    return total
+
+
+def probe(build: Callable[..., Sequence[Op]], features: int, rates: Rates) -> tuple[float, NDArray[np.float64]]:
+    """(latency, coefficients [ops, terms, features]) of `build(*features)`; absent terms are rows of zeros."""
+    at_zero = build(*[0.0] * features)
+    at_units = [build(*[float(i == j) for j in range(features)]) for i in range(features)]
+    latency, most = 0.0, 1
+    table: list[list[list[float]]] = []
+    for index, op in enumerate(at_zero):
+        base = rates.terms(op)
+        latency += op.count * float(np.max(base.pop("latency")))
+        table.append([[op.count * float(rates.terms(ops[index])[name]) for ops in at_units] for name in base])
+        most = max(most, len(base))
+    for terms in table:
+        terms += [[0.0] * features] * (most - len(terms))
+    return latency, np.array(table, np.float64).reshape(len(table), most, features)
+
+
+def compiled(latency: float, tables: Sequence[NDArray[np.float64]]) -> Kernels:
+    """Kernels of one table, or of several alike (a layer kind each), whose coefficients become columns [kinds, 1].
+
+    Terms that another one exceeds for all features are dropped, then Ops of a single term are added up into one.
+    """
+    stack = np.stack(tables)  # [kinds, ops, terms, features]
+    single = np.zeros((len(tables), stack.shape[3]))
+    ops: list[tuple[Term, ...]] = []
+    for index in range(stack.shape[1]):
+        terms = _undominated([stack[:, index, t] for t in range(stack.shape[2])])
+        if len(terms) == 1:
+            single = single + terms[0]
+        else:
+            ops.append(tuple(_term(term) for term in terms))
+    return Kernels(latency, ((_term(single),), *ops))
+
+
+def _undominated(terms: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Terms that can be the largest for some features, none of which is negative."""
+    kept: list[NDArray[np.float64]] = []
+    for i, term in enumerate(terms):
+        rivals = [other for j, other in enumerate(terms) if j != i and ((other != term).any() or j < i)]
+        if not any((other >= term).all() for other in rivals):
+            kept.append(term)
+    return kept
+
+
+def _term(term: NDArray[np.float64]) -> Term:
+    """[kinds, features] to (feature, coefficient) pairs: floats for one kind, columns [kinds, 1] for several."""
+    used = [i for i in range(term.shape[1]) if term[:, i].any()]
+    if len(term) == 1:
+        return tuple((i, float(term[0, i])) for i in used)
+    return tuple((i, term[:, i : i + 1].copy()) for i in used)

@@ -1,0 +1,79 @@
+"""The Ops of a step that touch the cache. Each builder is affine in its features, so that the engine can price sums.
+
+Decode features, for one layer kind: sequences, head-tokens attended to, cache bytes read, elements to dequantize.
+Chunk features, for one layer kind: new tokens, query-key pairs of one head, past tokens attended to.
+"""
+
+import numpy as np
+
+from kvsim.cost.geometry import LayerKind
+from kvsim.cost.kernels import ACTIVATION_BYTES, attention_decode, attention_prefill, copy, elementwise, gemm
+from kvsim.cost.op import D2H, H2D, Num, Op
+from kvsim.traits.layout import Layout
+
+
+def decode_ops(layout: Layout, kind: LayerKind, sequences: Num, tokens: Num, kv_bytes: Num, work: Num) -> list[Op]:
+    """GPU Ops of the layers of `kind` for one decode token of each sequence."""
+    geo, policy = layout.geo, layout.policy
+    launches = policy.placement.attention_launches(geo)
+    flops = tokens * (geo.decode_flops * geo.query_heads / sum(kind.heads))
+    dequantize = work * policy.quantizer.instructions
+    ops = [
+        cache_write(layout, kind, sequences),
+        attention_decode(
+            "attention_decode", sequences, flops, kv_bytes, geo.query_bytes, dequantize, launches, kind.layers
+        ),
+    ]
+    if policy.quantizer.copies:  # reads and writes the values, about half of the bytes
+        ops.append(elementwise("append_copy", kv_bytes, launches=3, count=kind.layers))
+    return ops + policy.retention.decode_ops(geo, kind, sequences, tokens, kv_bytes)
+
+
+def chunk_ops(layout: Layout, kind: LayerKind, new: Num, pairs: Num, past: Num) -> list[Op]:
+    """GPU Ops of the layers of `kind` for a prefill chunk: `pairs` counts the keys each new token sees, itself too."""
+    geo, policy = layout.geo, layout.policy
+    heads, width = geo.kv_heads, (geo.key_dim + geo.value_dim) * ACTIVATION_BYTES
+    moved = new * geo.query_bytes + (past + new) * (heads * width)
+    flops = pairs * (geo.prefill_flops * geo.query_heads)
+    launches = policy.placement.attention_launches(geo)
+    ops = [cache_write(layout, kind, new), attention_prefill("attention_prefill", flops, moved, launches, kind.layers)]
+    if policy.quantizer.instructions:  # the past is widened once a chunk, then attended to at 16 bits
+        elements = past * (heads * (layout.key_dim + layout.value_dim))
+        widened = past * (heads * (layout.head_token_bytes + width))
+        work = elements * policy.quantizer.instructions
+        ops.append(elementwise("dequantize_past", widened, count=kind.layers, instructions=work))
+    if geo.model.latent:
+        latent = geo.model.latent
+        up = geo.query_heads * (latent.nope_dim + latent.value_dim)
+        ops.append(gemm("kv_up_proj_past", past, up, latent.kv_rank, geo.model.dtype, kind.layers))
+    return ops + policy.retention.chunk_ops(geo, kind, new, pairs)
+
+
+def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:
+    """New rows read at 16 bits and written as they are stored."""
+    geo = layout.geo
+    width = (geo.key_dim + geo.value_dim) * ACTIVATION_BYTES
+    moved = new * (sum(kind.heads) * (width + layout.head_token_bytes))
+    work = new * (sum(kind.heads) * (geo.key_dim + geo.value_dim) * layout.policy.quantizer.instructions)
+    return elementwise("cache_write", moved, count=kind.layers, instructions=work)
+
+
+def link_ops(layout: Layout, fetched: Num, returned: Num) -> list[Op]:
+    """Transfers of an offloaded cache, in its placement's units: bytes over all layers, both directions."""
+    units = layout.policy.placement.units(layout.geo)
+    return [
+        copy("fetch_cache", H2D, fetched / units, count=units),
+        copy("return_cache", D2H, returned / units, count=units),
+    ]
+
+
+def pairs(new: Num, past: Num, limit: int | None) -> tuple[Num, Num]:
+    """(query-key pairs of one head, past tokens attended to) of a causal chunk where a query sees `limit` keys."""
+    if limit is None:
+        return new * past + new * (new + 1) // 2, past
+    if isinstance(new, int) and isinstance(past, int):
+        growing = min(max(limit - past, 0), new)
+        return growing * past + growing * (growing + 1) // 2 + (new - growing) * limit, min(past, limit)
+    growing = np.clip(limit - past, 0, new)
+    seen = growing * past + growing * (growing + 1) // 2 + (new - growing) * limit
+    return seen, np.minimum(past, limit)

@@ -1,0 +1,83 @@
+"""The Ops of a step that do not touch the cache: projections, MLP or experts, norms, head, sampling, collectives."""
+
+from kvsim.cost.geometry import Geometry
+from kvsim.cost.kernels import ACTIVATION_BYTES, all_reduce, elementwise, gemm, grouped_gemm
+from kvsim.cost.op import Num, Op
+
+
+def dense_ops(geo: Geometry, tokens: Num, rows: Num) -> list[Op]:
+    """Ops for `tokens` tokens through all layers and `rows` of them through the head, on one chip of the replica."""
+    return layer_ops(geo, tokens) + head_ops(geo, rows)
+
+
+def layer_ops(geo: Geometry, tokens: Num) -> list[Op]:
+    """Embedding and all layers for `tokens` tokens."""
+    model, tp = geo.model, geo.tp
+    row_bytes = tokens * model.hidden * ACTIVATION_BYTES
+    ops = [elementwise("embedding", 2 * row_bytes)]
+    ops += _projections(geo, tokens)
+    ops += _mlp(geo, tokens)
+    # A norm reads the layer's output and the residual, writes the sum and the normed row.
+    ops.append(elementwise("norm", 4 * row_bytes, model.norms_per_layer, model.layers))
+    if tp > 1:
+        ops.append(all_reduce("all_reduce", row_bytes, tp, 2 * model.layers))
+    return [*ops, elementwise("final_norm", 2 * row_bytes)]
+
+
+def head_ops(geo: Geometry, rows: Num) -> list[Op]:
+    """Logits and sampling of `rows` tokens."""
+    model, tp = geo.model, geo.tp
+    ops = [gemm("lm_head", rows, model.vocab / tp, model.hidden, "bf16")]
+    if tp > 1:
+        ops.append(all_reduce("gather_logits", rows * model.vocab * ACTIVATION_BYTES, tp))
+    # fp32 logits: written, then read by softmax, top-k/top-p and the draw.
+    return [*ops, elementwise("sampling", rows * model.vocab * 4.0 * 4, launches=4)]
+
+
+def _projections(geo: Geometry, tokens: Num) -> list[Op]:
+    model, dtype, layers = geo.model, geo.model.dtype, geo.model.layers
+    if model.latent:
+        lat, query = model.latent, geo.query_heads * (model.latent.nope_dim + model.latent.rope_dim)
+        ops = [gemm("kv_down_proj", tokens, lat.kv_rank + lat.rope_dim, model.hidden, dtype, layers)]
+        if lat.query_rank:
+            ops.append(gemm("q_down_proj", tokens, lat.query_rank, model.hidden, dtype, layers))
+        ops.append(gemm("q_proj", tokens, query, lat.query_rank or model.hidden, dtype, layers))
+        # Up-projection of keys and values; decode absorbs it into queries and outputs at the same FLOPs.
+        ops.append(gemm("kv_up_proj", tokens, geo.query_heads * (lat.nope_dim + lat.value_dim), lat.kv_rank, dtype, layers))
+        attended, rotated = geo.query_heads * lat.value_dim, geo.query_heads * lat.rope_dim + lat.rope_dim
+    else:
+        wide = (geo.query_heads + 2 * geo.kv_heads) * model.head_dim
+        ops = [gemm("qkv_proj", tokens, wide, model.hidden, dtype, layers)]
+        attended = geo.query_heads * model.head_dim
+        rotated = 0 if model.learned_positions else (geo.query_heads + geo.kv_heads) * model.head_dim
+    ops.append(gemm("o_proj", tokens, model.hidden, attended, dtype, layers))
+    if rotated:
+        ops.append(elementwise("rotary", tokens * rotated * 2 * ACTIVATION_BYTES, count=layers))
+    return ops
+
+
+def _mlp(geo: Geometry, tokens: Num) -> list[Op]:
+    model, dtype = geo.model, geo.model.dtype
+    dense_layers, up = model.layers - model.moe_layers, 2 if model.gated else 1
+    ops: list[Op] = []
+    if dense_layers:
+        inner = model.ffn / geo.tp
+        ops.append(gemm("up_proj", tokens, up * inner, model.hidden, dtype, dense_layers))
+        ops.append(elementwise("activation", tokens * inner * (up + 1) * ACTIVATION_BYTES, count=dense_layers))
+        ops.append(gemm("down_proj", tokens, model.hidden, inner, dtype, dense_layers))
+    if model.experts:
+        moe, layers = model.experts, model.moe_layers
+        inner = moe.ffn / geo.tp
+        shape = (tokens, moe.active, moe.count)
+        ops.append(gemm("router", tokens, moe.count, model.hidden, "bf16", layers))
+        ops.append(grouped_gemm("experts_up", *shape, up * inner, model.hidden, dtype, layers))
+        visits = moe.active + moe.shared
+        ops.append(elementwise("experts_activation", tokens * visits * inner * (up + 1) * ACTIVATION_BYTES, count=layers))
+        ops.append(grouped_gemm("experts_down", *shape, model.hidden, inner, dtype, layers))
+        # Scatter tokens to experts, gather and weigh their outputs.
+        ops.append(elementwise("experts_permute", tokens * moe.active * model.hidden * 4 * ACTIVATION_BYTES, 2, layers))
+        if moe.shared:
+            shared = inner * moe.shared
+            ops.append(gemm("shared_up", tokens, up * shared, model.hidden, dtype, layers))
+            ops.append(gemm("shared_down", tokens, model.hidden, shared, dtype, layers))
+    return ops

@@ -1,0 +1,32 @@
+"""The Op: one kernel or transfer of a step, and how `count` identical ones (a layer each) occupy a lane."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Num = float | int | NDArray[np.float64] | NDArray[np.int64]
+
+GPU, H2D, D2H, PEER = "gpu", "h2d", "d2h", "nvlink"
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """`count` kernels of one shape. FLOPs, bytes and launches are of one kernel; fields may be arrays over steps.
+
+    Attributes:
+        kind: its class, by which the cost model finds rates (gemm, attention_decode, copy, ...).
+        flops: FLOPs by unit: an operand type of the tensor cores, or "alu" for the plain cores.
+        bytes: bytes that its lane's memory or link must carry.
+        launches: launches of one kernel, or transfers of one copy.
+    """
+
+    name: str
+    kind: str
+    lane: str
+    flops: Mapping[str, Num]
+    bytes: Num
+    launches: float = 1.0
+    count: int = 1
+    gpus: int = 1

@@ -1,0 +1,201 @@
+"""Seconds of steps by lane, priced from sums over the batch. What the engine calls; `step` shows the same by Op."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvsim.cost import affine, cacheops
+from kvsim.cost.dense import head_ops, layer_ops
+from kvsim.cost.geometry import Geometry, LayerKind
+from kvsim.cost.op import Num, Op
+from kvsim.cost.rates import EFFICIENCY, Rates
+from kvsim.traits.layout import Layout
+from kvsim.traits.placement import overlapped
+
+Ints = NDArray[np.int64]
+
+
+class Pricer:
+    """Prices steps of one layout on one machine.
+
+    The ledger's rows are the layout's, but for layer kinds that price alike and linearly: those share one row, the
+    sum of their tokens weighted by layers, so that 32 budgets cost no more than one.
+    """
+
+    def __init__(self, layout: Layout, rates: Rates, graph_sizes: Sequence[int] = ()) -> None:
+        self.layout, self.rates = layout, rates
+        self._layers_s: list[float] = []
+        self._head_s: list[float] = []
+        self._padded = [next(s for s in graph_sizes if s >= n) for n in range(max(graph_sizes, default=-1) + 1)]
+        self._end: dict[int, float] = {}
+        self._compile_decode()
+        self._compile_chunks()
+        self.units = layout.policy.placement.units(layout.geo)
+        geo = layout.geo
+        self.token_bytes = geo.kv_heads * layout.head_token_bytes * geo.model.layers  # moved for one token
+        if self.units:
+            self._link_latency, link = affine.probe(lambda a, b: cacheops.link_ops(layout, a, b), 2, rates)
+            self._link_latency /= 2  # of each direction
+            self._fetch_s_per_byte, self._return_s_per_byte = float(link[0, 0, 0]), float(link[1, 0, 1])
+            self._returns_all = layout.policy.placement.returns_everything()
+
+    # -- what does not touch the cache ---------------------------------------------------------------------------
+
+    def dense(self, tokens: int, sequences: int) -> float:
+        """GPU and peer-link seconds of all that does not touch the cache; batches pad to graph sizes."""
+        return self._lookup(self._layers_s, layer_ops, self.padded(tokens)) + self._lookup(
+            self._head_s, head_ops, sequences
+        )
+
+    def _lookup(self, table: list[float], build: Callable[[Geometry, Num], list[Op]], size: int) -> float:
+        """Seconds of `build` at `size`, tabulated for all sizes up to the next power of two at once."""
+        while size >= len(table):
+            sizes = np.arange(len(table), 2 * max(len(table), 512))
+            total: Num = np.zeros(len(sizes))
+            for op in build(self.layout.geo, sizes):
+                total = total + self.rates.seconds(op)
+            table += np.asarray(total).tolist()
+        return table[size]
+
+    def padded(self, tokens: int) -> int:
+        """Rows that run for `tokens`: the next captured CUDA-graph size, or just as many above the largest."""
+        return self._padded[tokens] if tokens < len(self._padded) else tokens
+
+    def prompt_end(self, prompt: int) -> float:
+        """GPU seconds of what the policy does when a prompt is complete."""
+        found = self._end.get(prompt)
+        if found is None:
+            layout = self.layout
+            kv_bytes = prompt * layout.geo.kv_heads * layout.head_token_bytes
+            ops = [
+                op for kind in layout.kinds for op in layout.policy.retention.end_ops(layout.geo, kind, prompt, kv_bytes)
+            ]
+            found = self._end[prompt] = float(sum(self.rates.seconds(op) for op in ops))
+        return found
+
+    # -- decode ----------------------------------------------------------------------------------------------------
+
+    def _compile_decode(self) -> None:
+        layout, rates = self.layout, self.rates
+        probes = [
+            affine.probe(lambda n, t, b, w, kind=kind: cacheops.decode_ops(layout, kind, n, t, b, w), 4, rates)
+            for kind in layout.kinds
+        ]
+        latency, tables = sum(probe[0] for probe in probes), [probe[1] for probe in probes]
+        if layout.linear:  # bytes and dequantized elements follow from tokens
+            fold = np.array([[1, 0], [0, 1], [0, layout.read_token_bytes], [0, layout.key_dim + layout.value_dim]])
+            tables = [table @ fold for table in tables]
+        self._decode = affine.compiled(latency, tables)
+        self._weights: Ints | None = None
+        layers = [kind.layers for kind in layout.kinds]
+        alike = all(np.allclose(t / n, tables[0] / layers[0], rtol=1e-12) for t, n in zip(tables, layers, strict=True))
+        if len(tables) > 1 and layout.linear and alike and len(self._decode.ops) == 1:
+            self._weights = np.array(layers, np.int64)
+            per_layer = tables[0] / layers[0]
+            per_layer[:, :, 0] *= sum(layers)  # the sequences' term counts once a layer, tokens come weighted
+            self._decode = affine.compiled(latency, [per_layer])
+        self.kinds = 1 if self._weights is not None else len(tables)
+        self.rows = layout.rows - len(tables) + self.kinds
+        self.hbm_row = layout.hbm_row - len(tables) + self.kinds
+        self.home_row = self.hbm_row + (layout.home_row - layout.hbm_row)
+        self.link_row = self.hbm_row + 2
+
+    def ledger_rows(self, prompt: int, steps: int) -> Ints:
+        """The ledger's rows [rows, steps] of decode steps after a prompt."""
+        rows = self.layout.demand(prompt, steps)
+        if self._weights is None:
+            return rows
+        many = len(self._weights)
+        return np.concatenate([(self._weights[:, None] * rows[:many]).sum(axis=0, keepdims=True), rows[many:]])
+
+    def _decode_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
+        kinds = self.kinds
+        if kinds == 1:
+            features: Sequence[Num] = (sequences, *rows[: self.hbm_row])
+            return self._decode.seconds(features)
+        parts = [rows[i * kinds : (i + 1) * kinds] for i in range(self.hbm_row // kinds)]
+        by_kind = self._decode.seconds([float(sequences), *parts])  # type: ignore[list-item]
+        total: Num = np.add.accumulate(by_kind, axis=0)[-1]  # in the same order for one step as for many
+        return total
+
+    # -- prefill -----------------------------------------------------------------------------------------------------
+
+    def _compile_chunks(self) -> None:
+        layout, limit = self.layout, self.layout.policy.retention.prefill_limit()
+        layers: dict[tuple[int | None, int], int] = {}
+        for kind in layout.kinds:  # kinds that see the same past price alike: only their layers count
+            seen = min((w for w in (kind.window, limit) if w is not None), default=None)
+            key = (seen, sum(kind.heads))
+            layers[key] = layers.get(key, 0) + kind.layers
+        self._chunks = []
+        for (seen, heads), count in layers.items():
+            kind = LayerKind(count, (heads,), seen)
+            build = lambda n, p, q, kind=kind: cacheops.chunk_ops(layout, kind, n, p, q)  # noqa: E731
+            latency, table = affine.probe(build, 3, self.rates)
+            self._chunks.append((seen, affine.compiled(latency, [table])))
+
+    def chunk(self, new: Num, past: Num) -> list[Num]:
+        """A chunk's features: new tokens, past tokens, then (pairs, past attended to) by what a token may see."""
+        features: list[Num] = [new, past]
+        for seen, _ in self._chunks:
+            features += cacheops.pairs(new, past, seen)
+        return features
+
+    def _chunk_s(self, features: Sequence[Num]) -> Num:
+        total: Num = 0.0
+        for i, (_, kernels) in enumerate(self._chunks):
+            total = total + (kernels.latency + kernels.seconds((features[0], features[2 + 2 * i], features[3 + 2 * i])))
+        return total
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def price(
+        self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None, chunks: int, end_s: float = 0.0
+    ) -> tuple[Num, Num]:
+        """(step with its overlap, GPU) seconds of steps that decode `decodes` sequences and read `chunks` prompts.
+
+        Args:
+            decodes: sequences that decode one token; `rows` are then their ledger rows [rows] or [rows, k].
+            chunk: summed features of the prompts' chunks (`chunk`), numbers or arrays [k]; None for none.
+            end_s: GPU seconds of what prompts that are complete with this step cost (`prompt_end`).
+        """
+        new = chunk[0] if chunk else 0
+        gpu: Num = self.dense(decodes + int(new), decodes + chunks)  # type: ignore[arg-type]
+        if decodes:
+            gpu = gpu + (self._decode.latency + self._decode_s(decodes, rows))
+        if chunk:
+            gpu = gpu + (self._chunk_s(chunk) + end_s)
+        if not self.units:
+            return gpu, gpu
+        fetched, returned = self._link(decodes, rows, chunk)
+        h2d = self._link_latency + fetched * self._fetch_s_per_byte
+        d2h = self._link_latency + returned * self._return_s_per_byte
+        return overlapped(gpu, h2d, d2h, self.units), gpu
+
+    def _link(self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None) -> tuple[Num, Num]:
+        """Bytes (fetched from, returned to) the host in a step, or in each of several."""
+        fetched: Num = rows[self.link_row] if decodes else 0
+        returned = fetched if self._returns_all else decodes * self.token_bytes
+        if chunk:
+            fetched = fetched + chunk[1] * self.token_bytes
+            returned = returned + chunk[0] * self.token_bytes
+        return fetched, returned
+
+    def link_bytes(self, decodes: int, rows: Any, chunk: Sequence[Num] | None, steps: int) -> tuple[int, int]:
+        """The same, summed over the first `steps` steps."""
+        both = self._link(decodes, rows, chunk)
+        each = [moved[:steps].sum() if isinstance(moved, np.ndarray) else moved * steps for moved in both]
+        return int(each[0]), int(each[1])
+
+    def link_busy_s(self, fetched: int, returned: int, steps: int) -> tuple[float, float]:
+        """Seconds that both directions were busy in `steps` steps."""
+        latency = self._link_latency * steps
+        return latency + fetched * self._fetch_s_per_byte, latency + returned * self._return_s_per_byte
+
+    def swap_s(self, in_bytes: int, out_bytes: int) -> float:
+        """Seconds to swap a chip's cache out and in over the host link; nothing overlaps them."""
+        link = self.rates.host_link
+        rate = EFFICIENCY["copy"][1] * link.bandwidth
+        return sum(link.latency + moved / rate for moved in (in_bytes, out_bytes) if moved)

@@ -1,0 +1,112 @@
+"""From an Op to seconds: `launches x latency + max(FLOPs / rate, bytes / rate)`, a roofline of each kernel.
+
+The shares below stand in until curves measured on a GPU exist; a report calls every figure made with them "datasheet".
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from kvsim.cost.op import D2H, GPU, H2D, Num, Op
+from kvsim.specs.hardware import Chip, Link, Machine
+
+# kind -> (share of the tensor peak, share of the memory's or link's datasheet bandwidth) that a good kernel reaches.
+EFFICIENCY: dict[str, tuple[float, float]] = {
+    "gemm": (0.70, 0.85),  # large cuBLAS GEMMs run at 65-75 % of a dense peak under the power cap
+    "attention_prefill": (0.55, 0.80),  # FlashAttention-2/3, causal, head_dim 128: 50-65 %
+    "attention_decode": (0.50, 0.80),  # split-KV decode: 75-85 % of HBM above 0.25 GB of cache
+    "elementwise": (0.50, 0.80),  # streaming kernels
+    "copy": (1.0, 0.85),  # pinned cudaMemcpyAsync: 25-27 of 31.5 GB/s (PCIe 4), 53-55 of 63 (PCIe 5)
+    "all_reduce": (1.0, 0.75),  # NCCL ring over NVLink at large messages
+}
+ALU_SHARE = 0.60  # of the plain cores' issue rate, in kernels that also load and multiply
+LAUNCH_S = 2.5e-6  # of a kernel inside a CUDA graph: its ramp and drain, which nothing overlaps
+PROVENANCE = "datasheet"
+EXPECTED_ERROR = 0.25
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates of one machine's lanes. `peer` is the link that joins the chips of one replica."""
+
+    chip: Chip
+    host_link: Link
+    peer: Link
+
+    @classmethod
+    def of(cls, machine: Machine, tp: int) -> "Rates":
+        """The rates of a replica of `tp` chips of `machine`."""
+        return cls(machine.chip, machine.host_link, machine.peer_link(tp))
+
+    def latency_s(self, op: Op) -> float:
+        """Seconds of one kernel that no work amortizes."""
+        if op.lane in (H2D, D2H):
+            return op.launches * self.host_link.latency
+        if op.kind == "all_reduce":  # reduce-scatter and all-gather: gpus - 1 hops each
+            return LAUNCH_S + 2 * (op.gpus - 1) * self.peer.latency
+        return op.launches * LAUNCH_S
+
+    def bytes_per_s(self, op: Op) -> float:
+        """What its lane carries for this class of Op."""
+        share = EFFICIENCY[op.kind][1]
+        if op.lane in (H2D, D2H):
+            return share * self.host_link.bandwidth
+        if op.kind == "all_reduce":
+            return share * self.peer.bandwidth
+        return share * self.chip.memory.bandwidth
+
+    def flops_per_s(self, op: Op, unit: str) -> float:
+        """What a unit of the chip computes for this class of Op; "alu" counts instructions of one lane."""
+        if unit == "alu":
+            return self.alu_per_s
+        return EFFICIENCY[op.kind][0] * self.chip.peak.of(unit)
+
+    @cached_property
+    def alu_per_s(self) -> float:
+        """Lane instructions a second of the plain cores: half their FLOP/s (a fused multiply-add counts as two)."""
+        return ALU_SHARE * self.chip.peak.fp32 / 2
+
+    def terms(self, op: Op) -> dict[str, Num]:
+        """Seconds of one kernel by what could bound it; it takes the latency plus the largest of the others."""
+        found: dict[str, Num] = {"latency": self.latency_s(op)}
+        for unit, flops in op.flops.items():
+            found[f"{unit} FLOPs" if unit != "alu" else "plain-core arithmetic"] = flops / self.flops_per_s(op, unit)
+        found[memory_name(op)] = op.bytes / self.bytes_per_s(op)
+        return found
+
+    def seconds(self, op: Op) -> Num:
+        """Seconds of the whole Op (all `count` kernels) on its lane."""
+        terms = self.terms(op)
+        latency = terms.pop("latency")
+        return op.count * (latency + _largest(list(terms.values())))
+
+    def bound(self, op: Op) -> str:
+        """What takes most of a scalar Op's time."""
+        terms = self.terms(op)
+        return max(terms, key=lambda name: float(np.max(terms[name])))
+
+    def ideal_seconds(self, op: Op) -> Num:
+        """The Op's roofline: full datasheet peaks and bandwidth, no latency."""
+        share_c, share_b = EFFICIENCY[op.kind]
+        times = [op.bytes * share_b / self.bytes_per_s(op)]
+        times += [
+            flops * (ALU_SHARE if unit == "alu" else share_c) / self.flops_per_s(op, unit)
+            for unit, flops in op.flops.items()
+        ]
+        return op.count * _largest(times)
+
+
+def memory_name(op: Op) -> str:
+    """What an Op's bytes cross, in the words of a report."""
+    if op.lane in (H2D, D2H):
+        return "host link"
+    return "peer link" if op.kind == "all_reduce" else "HBM bandwidth" if op.lane == GPU else f"{op.lane} bandwidth"
+
+
+def _largest(values: list[Num]) -> Num:
+    most = values[0]
+    for value in values[1:]:
+        both_plain = isinstance(most, int | float) and isinstance(value, int | float)
+        most = max(most, value) if both_plain else np.maximum(most, value)
+    return most

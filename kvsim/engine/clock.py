@@ -1,0 +1,36 @@
+"""Simulated time on SimPy, imported here only. Callbacks at absolute times, in a fixed order when times are equal."""
+
+from collections.abc import Callable
+from heapq import heappush
+
+from simpy.core import Environment, StopSimulation
+from simpy.events import Event
+
+ARRIVAL, STEP = 0, 1  # at equal times an arrival is seen by the step that starts then
+
+
+class Clock(Environment):
+    """A SimPy environment that also schedules at absolute times, so that no rounding of `now + delay` shifts an event."""
+
+    def at(self, time_s: float, order: int, call: Callable[[Event], None]) -> None:
+        """Call `call` at `time_s`; among equal times by `order`, then in order of scheduling.
+
+        Raises:
+            RuntimeError: the time is in the past.
+        """
+        if time_s < self._now:
+            raise RuntimeError(f"cannot schedule at {time_s} s: it is {self._now} s")
+        event = Event(self)
+        event._ok, event._value = True, None
+        event.callbacks = [call]
+        heappush(self._queue, (time_s, order, next(self._eid), event))
+
+    def run_until(self, time_s: float | None) -> None:
+        """Run until nothing is left to happen, or up to and including `time_s`."""
+        if time_s is not None:
+            self.at(time_s, STEP + 1, _stop)
+        self.run()
+
+
+def _stop(event: Event) -> None:
+    raise StopSimulation(None)

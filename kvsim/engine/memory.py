@@ -1,0 +1,196 @@
+"""A replica chip's pools: what its sequences hold in HBM and in the cache's home tier, and the prefix cache."""
+
+from typing import Protocol
+
+import numpy as np
+
+from kvsim.engine.capacity import Capacity
+from kvsim.engine.ledger import Ints, Ledger
+from kvsim.engine.prefix import PrefixCache, Run
+from kvsim.engine.sequence import Sequence
+from kvsim.errors import UserError
+from kvsim.traces.trace import Blocks
+from kvsim.traits.layout import Layout
+from kvsim.traits.placement import DRAM, HBM
+
+
+class Rows(Protocol):
+    """Where the ledger keeps the bytes of each tier."""
+
+    hbm_row: int
+    home_row: int
+
+
+class Memory:
+    """Bytes in use: decoding sequences by the ledger, prefilling ones by what they allocated, shared blocks once.
+
+    A cache at home in HBM has one pool, and both figures of a pair are then the same.
+    """
+
+    def __init__(
+        self, layout: Layout, capacity: Capacity, ledger: Ledger, rows: Rows, caching: bool, blocks: Blocks | None
+    ) -> None:
+        self.layout, self.ledger = layout, ledger
+        self.hbm_row, self.home_row = rows.hbm_row, rows.home_row
+        self.block_bytes, self.block_tokens = layout.block_bytes, layout.block_tokens
+        self.capacity = (capacity.pool_bytes[HBM], capacity.pool_bytes[layout.policy.placement.home])
+        self.swap_room = 0 if layout.offloaded else capacity.pool_bytes[DRAM]
+        self.cache = PrefixCache(self.capacity[1] // self.block_bytes) if caching else None
+        self._blocks = blocks if caching else None
+        if self._blocks and self._blocks.tokens % self.block_tokens:
+            raise UserError(
+                f"the trace hashes blocks of {self._blocks.tokens} tokens, which block_tokens={self.block_tokens} does "
+                "not divide; set one that does, or prefix_caching=false"
+            )
+        self.hbm = self.home = 0  # of prefilling sequences
+        self.late_hbm = self.late_home = 0  # freed by the last step; an asynchronous plan cannot use it yet
+        self._hbm = self._home = 0  # of decoding sequences, at the step last looked at
+        self._shared_blocks = 0  # held through the prefix cache, counted for each sequence
+
+    # -- what is in use ------------------------------------------------------------------------------------------------
+
+    def look(self, step: int) -> list[int]:
+        """Read the ledger at a decode step: what `used` goes by until the next look. Returns the step's rows."""
+        column = self.ledger.at(step)
+        self._hbm, self._home = column[self.hbm_row], column[self.home_row]
+        return column
+
+    def credit(self) -> int:
+        """Bytes that are counted more than once because sequences share blocks."""
+        return (self._shared_blocks - self.cache.held_blocks) * self.block_bytes if self.cache else 0
+
+    def used(self) -> tuple[int, int]:
+        """(HBM, home) bytes in use at the step last looked at."""
+        credit = self.credit()
+        if not self.layout.offloaded:
+            return self._hbm + self.hbm - credit, self._home + self.home - credit
+        return self._hbm + self.hbm, self._home + self.home - credit
+
+    def fits(self, hbm: int = 0, home: int = 0, spare: float = 0.0) -> bool:
+        """Whether `hbm` and `home` bytes more fit, with a share `spare` of the home pool left over."""
+        used_hbm, used_home = self.used()
+        in_hbm = used_hbm + hbm + self.late_hbm <= self.capacity[0]
+        return in_hbm and used_home + home + self.late_home <= self.capacity[1] * (1 - spare)
+
+    def steps_that_fit(self, step: int, steps: int, decoding: bool, chunked: Sequence | None) -> int:
+        """Of `steps` decode steps from `step` on, and a chunk of `chunked` in each, how many fit; at least 1."""
+        credit = self.credit()
+        hbm_room = self.capacity[0] - self.hbm + (0 if self.layout.offloaded else credit)
+        rooms = ((self.hbm_row, hbm_room), (self.home_row, self.capacity[1] - self.home + credit))
+        tokens = chunked.computed + chunked.chunk * np.arange(1, steps + 1) if chunked else None
+        for tier, (row, room) in enumerate(rooms[: 2 if self.layout.offloaded else 1]):
+            taken: Ints | int = self.ledger.span(step, steps)[row] if decoding else 0
+            if chunked and tokens is not None:
+                grown = self.layout.allocated_while_prefilling(tokens)[tier] - (chunked.home if tier else chunked.hbm)
+                taken = taken + np.maximum(grown, 0)
+            if np.max(taken) > room:
+                steps = max(1, int(np.argmax(np.asarray(taken)[:steps] > room)) or 1)
+                tokens = tokens[:steps] if tokens is not None else None
+        return steps
+
+    # -- a sequence's way ------------------------------------------------------------------------------------------------
+
+    def hits(self, seq: Sequence) -> list[Run]:
+        """Leading blocks of its tokens that are cached; at least one token is left to compute."""
+        if not self.cache:
+            return []
+        self.settle()  # what runs allocates first, and may evict
+        return self.cache.lookup(self._runs(seq, seq.tokens - 1))
+
+    def admit(self, seq: Sequence, hits: list[Run], tokens: int, fit_tokens: int, spare: float) -> bool:
+        """Allocate a sequence's first `tokens` tokens if `fit_tokens` of them would fit, its hits taken."""
+        hbm, home = self._allocated(fit_tokens)
+        cache, named = self.cache, sum(blocks for _, blocks in hits)
+        copies = (named - cache.revived(hits)) * self.block_bytes if cache else 0
+        if not self.fits(hbm if self.layout.offloaded else hbm - copies, home - copies, spare):
+            return False
+        if cache:
+            cache.acquire(hits)
+            seq.held, seq.shared = dict(hits), named
+            self._shared_blocks += named
+        self._hold(seq, *self._allocated(tokens))
+        return True
+
+    def grow(self, seq: Sequence, tokens: int) -> bool:
+        """Allocate up to a prefilling sequence's first `tokens` tokens, if they fit."""
+        hbm, home = self._allocated(tokens)
+        if not self.fits(max(0, hbm - seq.hbm), max(0, home - seq.home)):
+            return False
+        self._hold(seq, max(hbm, seq.hbm), max(home, seq.home))
+        return True
+
+    def hold_through(self, seq: Sequence) -> None:
+        """Allocate what a span of chunks has computed; `steps_that_fit` said that it fits."""
+        hbm, home = self._allocated(seq.computed)
+        self._hold(seq, max(hbm, seq.hbm), max(home, seq.home))
+
+    def end_prefill(self, seq: Sequence) -> None:
+        """Hand a sequence over to the ledger, its blocks named so that others may hit them."""
+        self._hold(seq, 0, 0)
+        if self.cache and self._blocks:
+            runs = [run for run in self._runs(seq, seq.tokens) if run[0] >= 0]
+            self.cache.register(runs, seq.held)
+            self._share(seq)
+
+    def release(self, seq: Sequence, tokens: int, home: int) -> None:
+        """Free a sequence whose `tokens` tokens fill `home` bytes; full blocks keep their hashes."""
+        self._hold(seq, 0, 0)
+        if self.cache:
+            self.cache.register(self._runs(seq, tokens), seq.held)
+            own_blocks = home // self.block_bytes - sum(seq.held.values())
+            self.cache.release(seq.held, _own_id(seq), own_blocks)
+            seq.held = {}
+            self._share(seq)
+
+    def delay(self, seq: Sequence, hbm: int, home: int) -> None:
+        """What a sequence is about to free stays in use for one plan more; blocks it shares may, so they are not."""
+        shared = seq.shared * self.block_bytes
+        self.late_hbm += hbm - (0 if self.layout.offloaded else shared)
+        self.late_home += home - shared
+
+    def prefilled_bytes(self, tokens: int) -> int:
+        """Home bytes of a prompt of `tokens` tokens that was just read."""
+        return self._allocated(tokens)[1]
+
+    def settle(self) -> None:
+        """Let the prefix cache evict what allocation took up to the step last looked at."""
+        if self.cache:
+            self.cache.settle((self.capacity[1] - self.used()[1]) // self.block_bytes)
+
+    def _hold(self, seq: Sequence, hbm: int, home: int) -> None:
+        self.hbm += hbm - seq.hbm
+        self.home += home - seq.home
+        seq.hbm, seq.home = hbm, home
+
+    def _share(self, seq: Sequence) -> None:
+        held = sum(seq.held.values())
+        self._shared_blocks += held - seq.shared
+        seq.shared = held
+
+    def _allocated(self, tokens: int) -> tuple[int, int]:
+        hbm, home = self.layout.allocated_while_prefilling(tokens)
+        return int(hbm), int(home)
+
+    def _runs(self, seq: Sequence, tokens: int) -> list[Run]:
+        """A sequence's first `tokens` tokens as runs of full blocks: the trace's ids, then its own."""
+        left, runs = tokens // self.block_tokens, []
+        if self._blocks:
+            per_id, named = self._blocks.tokens // self.block_tokens, seq.prompt // self.block_tokens
+            first, last = self._blocks.start[seq.index], self._blocks.start[seq.index + 1]
+            for name in self._blocks.ids[first:last].tolist():
+                count = min(per_id, named, left)
+                if count <= 0:
+                    break
+                runs.append((name, count))
+                named -= count
+                left -= count
+        if left:
+            runs.append((_own_id(seq), left))
+        return runs
+
+
+def _own_id(seq: Sequence) -> int:
+    """The id of blocks that no id of the trace names; those are never negative."""
+    return -seq.index - 1
+
+

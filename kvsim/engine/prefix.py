@@ -1,0 +1,105 @@
+"""Prefix caching by block hash, as vLLM's block pool does it, counted in runs of blocks.
+
+A run is what one id of the trace covers (512 tokens are 32 blocks of 16), or all blocks of a sequence that no trace id
+names. A block is held while a sequence uses it; a freed one keeps its hash and waits in a queue, least recently used
+first, a sequence's tail before its head; allocation takes from the front. So of a run only a leading part survives.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+Run = tuple[int, int]  # (id, blocks)
+
+
+class PrefixCache:
+    """Which runs are cached: `held` by sequences, or `idle` in the queue of free blocks."""
+
+    def __init__(self, blocks: int) -> None:
+        self._blank = blocks  # free blocks that never held anything
+        self._idle: OrderedDict[int, int] = OrderedDict()  # id -> blocks, least recently used first
+        self._held: dict[int, list[int]] = {}  # id -> [blocks, sequences]
+        self.idle_blocks = 0
+        self.held_blocks = 0  # each counted once, however many sequences hold it
+
+    def lookup(self, runs: Iterable[Run]) -> list[Run]:
+        """The leading runs that are cached, the last of them perhaps in part. Touches nothing."""
+        hits = []
+        for name, blocks in runs:
+            held = self._held.get(name)
+            found = held[0] if held else self._idle.get(name, 0)
+            if found >= blocks:
+                hits.append((name, blocks))
+                continue
+            if found:
+                hits.append((name, found))
+            break
+        return hits
+
+    def revived(self, hits: Sequence[Run]) -> int:
+        """Blocks of `hits` that no sequence holds yet: taking them costs free blocks."""
+        return sum(blocks for name, blocks in hits if name not in self._held)
+
+    def acquire(self, hits: Sequence[Run]) -> None:
+        """Hold `hits`, found by `lookup`."""
+        for name, blocks in hits:
+            held = self._held.get(name)
+            if held:
+                held[1] += 1
+                continue
+            found = self._idle.pop(name)
+            self.idle_blocks -= found
+            self._blank += found - blocks  # what the hit leaves over is recomputed, and has no name meanwhile
+            self._held[name] = [blocks, 1]
+            self.held_blocks += blocks
+
+    def register(self, runs: Sequence[Run], held: dict[int, int]) -> None:
+        """Name blocks that a sequence has just filled. `held`: what it holds by id so far; runs it now holds are added.
+
+        A run that someone else named meanwhile stays a nameless copy.
+        """
+        for name, blocks in runs:
+            entry, mine = self._held.get(name), held.get(name, 0)
+            if mine:
+                if entry and entry[0] < blocks and mine == entry[0]:
+                    self.held_blocks += blocks - entry[0]
+                    entry[0] = held[name] = blocks
+            elif entry is None:
+                if name in self._idle:  # older copies, found too late to be used: nameless from now on
+                    self._blank += self._idle[name]
+                    self.idle_blocks -= self._idle.pop(name)
+                self._held[name] = [blocks, 1]
+                self.held_blocks += blocks
+                held[name] = blocks
+
+    def release(self, held: dict[int, int], own: int, own_blocks: int) -> None:
+        """Free a sequence's blocks: `own_blocks` under the id `own` (its tail), then those it holds, last id first."""
+        if own_blocks > 0:
+            self._idle[own] = self._idle.pop(own, 0) + own_blocks
+            self.idle_blocks += own_blocks
+        for name in reversed(held):
+            entry = self._held[name]
+            entry[1] -= 1
+            if not entry[1]:
+                del self._held[name]
+                self.held_blocks -= entry[0]
+                self._idle[name] = self._idle.pop(name, 0) + entry[0]
+                self.idle_blocks += entry[0]
+
+    def settle(self, free_blocks: int) -> None:
+        """Evict until blank and idle blocks number `free_blocks`: what allocation took since the last call."""
+        excess = self._blank + self.idle_blocks - free_blocks
+        if excess <= 0:
+            self._blank -= excess
+            return
+        taken = min(excess, self._blank)
+        self._blank -= taken
+        excess -= taken
+        while excess > 0:
+            name, blocks = next(iter(self._idle.items()))
+            taken = min(excess, blocks)
+            if taken == blocks:
+                del self._idle[name]
+            else:
+                self._idle[name] = blocks - taken
+            self.idle_blocks -= taken
+            excess -= taken

@@ -1,0 +1,165 @@
+"""One replica: plan a span, price it, wait for its end or for an arrival that cuts it, commit. The engine's main loop."""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from simpy.events import Event
+
+from kvsim.cost.op import Num
+from kvsim.cost.pricer import Pricer
+from kvsim.engine.clock import STEP, Clock
+from kvsim.engine.ledger import Ledger
+from kvsim.engine.results import Columns, Counters
+from kvsim.engine.scheduler import Plan, Scheduler
+from kvsim.engine.sequence import Sequence
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Span:
+    """A plan under way: when its steps end, and the replica's GPU seconds by then.
+
+    `rows` and `chunk` are what it was priced by; `steps` will be run, fewer than planned when an arrival cuts it.
+    """
+
+    plan: Plan
+    start_s: float
+    ends: Floats | list[float]
+    gpu_s: Floats | list[float]
+    steps: int
+    rows: Any
+    chunk: list[Num] | None
+
+
+class Replica:
+    """Drives a scheduler by a pricer's seconds, on a shared clock."""
+
+    def __init__(
+        self, clock: Clock, scheduler: Scheduler, ledger: Ledger, pricer: Pricer, columns: Columns, number: int
+    ) -> None:
+        self.clock, self.scheduler, self.ledger, self.pricer = clock, scheduler, ledger, pricer
+        self.columns, self.number, self.counters = columns, number, Counters()
+        self.observers: list[Callable[[Replica, Span], None]] = []
+        self.outstanding_tokens = 0
+        self._span: Span | None = None
+        self._wakes = 0
+        self._last_start_s = 0.0
+        serving = scheduler.serving
+        self._async = serving.asynchronous
+        self._cpu_step_s, self._cpu_seq_s = serving.cpu_step_s, serving.cpu_seq_s
+
+    def submit(self, seq: Sequence) -> None:
+        """A request reaches the queue now (at `seq.visible_s`)."""
+        self.scheduler.waiting.append(seq)
+        self.outstanding_tokens += seq.prompt
+        span = self._span
+        if span is None:
+            self._begin(seq.visible_s, idle=True)
+        elif span.plan.open and span.steps > 1:
+            step = bisect_left(span.ends, seq.visible_s) + 1 + self._async
+            if step < span.steps:
+                span.steps = step
+                self._wake_at(float(span.ends[step - 1]))
+
+    # -- one span --------------------------------------------------------------------------------------------------------
+
+    def _begin(self, now_s: float, idle: bool) -> None:
+        """Plan at a step's boundary. An idle engine sees all that has arrived, a busy one what had a step earlier."""
+        cutoff_s = now_s if idle or not self._async or self._span is None else self._last_start_s
+        plan = self.scheduler.plan(cutoff_s)
+        if plan is None:
+            if self.scheduler.waiting:  # unseen so far; nothing runs, so it is planned at once
+                self._begin(now_s, idle=True)
+                return
+            self._span = None
+            return
+        self._span = span = self._price(plan, now_s, idle)
+        self.counters.events += 1
+        self._wake_at(float(span.ends[-1]))
+
+    def _wake_at(self, time_s: float) -> None:
+        self._wakes += 1
+        wake = self._wakes
+        self.clock.at(time_s, STEP, lambda event: self._commit(event) if wake == self._wakes else None)
+
+    def _price(self, plan: Plan, now_s: float, idle: bool) -> Span:
+        scheduler, pricer, steps = self.scheduler, self.pricer, plan.steps
+        rows: Any = ()
+        if plan.decodes:
+            single = steps == 1 and pricer.kinds == 1
+            rows = scheduler.column if single else self.ledger.span(scheduler.step, steps)
+        chunk: list[Num] | None = None
+        end_s = 0.0
+        for seq in plan.chunks:
+            past = seq.computed if steps == 1 else seq.computed + seq.chunk * np.arange(steps)
+            features = pricer.chunk(seq.chunk, past)
+            chunk = features if chunk is None else [a + b for a, b in zip(chunk, features, strict=True)]
+            if seq.computed + seq.chunk >= seq.tokens:
+                end_s += pricer.prompt_end(seq.tokens)
+        sequences = plan.decodes + len(plan.chunks)
+        work_s, gpu_s = pricer.price(plan.decodes, rows, chunk, len(plan.chunks), end_s)
+        cpu_s = self._cpu_step_s + self._cpu_seq_s * sequences
+        if steps == 1:
+            work, gpu = float(work_s), float(gpu_s)
+            if plan.swapped_in_bytes or plan.swapped_out_bytes:
+                swap_s = pricer.swap_s(plan.swapped_in_bytes, plan.swapped_out_bytes)
+                self.counters.swap_s += swap_s
+                work += swap_s
+            end = now_s + (max(work, cpu_s) if self._async and not idle else work + cpu_s)
+            return Span(plan, now_s, [end], [self.counters.gpu_s + gpu], steps, rows, chunk)
+        times = np.empty((2, steps + 1))
+        times[0, 0], times[1, 0] = now_s, self.counters.gpu_s
+        times[0, 1:] = np.maximum(work_s, cpu_s) if self._async else work_s + cpu_s
+        if idle:  # the first step waits for its planning
+            times[0, 1] = float(work_s if isinstance(work_s, float) else work_s[0]) + cpu_s  # type: ignore[index]
+        times[1, 1:] = gpu_s
+        totals = np.add.accumulate(times, axis=1)  # in the order of the steps, so that no sum depends on the spans
+        return Span(plan, now_s, totals[0, 1:], totals[1, 1:], steps, rows, chunk)
+
+    def _commit(self, event: Event) -> None:
+        span = self._span
+        assert span is not None
+        now_s = float(span.ends[span.steps - 1])
+        self._account(span)
+        for observer in self.observers:
+            observer(self, span)
+        self._last_start_s = span.start_s if span.steps == 1 else float(span.ends[span.steps - 2])
+        columns = self.columns
+        for seq in span.plan.chunks:
+            if seq.first_plan:
+                seq.first_plan = False
+                columns.scheduled_s[seq.index] = span.start_s
+                columns.hit_tokens[seq.index] = seq.computed
+                self.counters.prompt_tokens += seq.prompt
+                self.counters.hit_tokens += seq.computed
+        emitted, ended = self.scheduler.commit(span.plan, span.steps)
+        for seq in emitted:
+            if seq.generated == 1:
+                columns.first_token_s[seq.index] = now_s
+        for seq in ended:
+            columns.done_s[seq.index] = now_s
+            self.outstanding_tokens -= seq.prompt
+        self.counters.end_s = now_s
+        self._begin(now_s, idle=False)
+
+    def _account(self, span: Span) -> None:
+        """Add a span to the counters; integers but for the GPU's seconds, which were added up step by step."""
+        counters, plan, steps = self.counters, span.plan, span.steps
+        sequences = plan.decodes + len(plan.chunks)
+        counters.steps += steps
+        counters.sequences += steps * sequences
+        counters.gpu_s = float(span.gpu_s[steps - 1])
+        counters.max_running = max(counters.max_running, sequences)
+        counters.swapped_bytes += plan.swapped_in_bytes + plan.swapped_out_bytes
+        hbm, home = self.scheduler.memory.used()
+        counters.peak_hbm_bytes = max(counters.peak_hbm_bytes, hbm)
+        counters.peak_home_bytes = max(counters.peak_home_bytes, home)
+        if self.pricer.units:
+            fetched, returned = self.pricer.link_bytes(plan.decodes, span.rows, span.chunk, steps)
+            counters.fetched_bytes += fetched
+            counters.returned_bytes += returned

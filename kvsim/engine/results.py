@@ -1,0 +1,54 @@
+"""What a run leaves behind: a column a figure over requests, and counters over replicas."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass
+class Columns:
+    """Per request of the trace; NaN where it never came to that. Times are seconds since the first arrival."""
+
+    arrival_s: Floats
+    prompt_tokens: Ints
+    output_tokens: Ints
+    scheduled_s: Floats
+    first_token_s: Floats
+    done_s: Floats
+    hit_tokens: Ints
+    preemptions: Ints
+    replica: Ints
+    rejected: NDArray[np.bool_]
+
+    @classmethod
+    def empty(cls, arrival_s: Floats, prompt: Ints, output: Ints) -> "Columns":
+        """Columns of requests that have not been seen yet."""
+        count = len(arrival_s)
+        times = [np.full(count, np.nan) for _ in range(3)]
+        counts = [np.zeros(count, np.int64) for _ in range(2)]
+        replica, rejected = np.full(count, -1, np.int64), np.zeros(count, np.bool_)
+        return cls(arrival_s, prompt, output, *times, *counts, replica, rejected)
+
+
+@dataclass
+class Counters:
+    """Of one replica; seconds of its lanes, bytes of one of its chips."""
+
+    events: int = 0
+    steps: int = 0
+    gpu_s: float = 0.0
+    sequences: int = 0  # summed over steps
+    fetched_bytes: int = 0
+    returned_bytes: int = 0
+    swap_s: float = 0.0
+    swapped_bytes: int = 0
+    peak_hbm_bytes: int = 0
+    peak_home_bytes: int = 0
+    max_running: int = 0
+    prompt_tokens: int = 0  # of admitted prompts, once each
+    hit_tokens: int = 0
+    end_s: float = 0.0

@@ -1,0 +1,81 @@
+"""What happens to requests: the fields that a serving preset sets and `--set` overrides."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kvsim.traits.policy import require
+
+Preemption = Literal["recompute", "swap"]
+Admission = Literal["prompt_fits", "reserve_prompt", "reserve_output"]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Iteration-level batching with paged blocks. Times in seconds, sizes in tokens unless the name says otherwise.
+
+    Attributes:
+        max_num_seqs: sequences that run at once.
+        max_num_batched_tokens: tokens of a step, decodes first, then prefill.
+        chunked_prefill: prompts are cut to what the budget leaves; otherwise each is read whole in one step.
+        static_batches: a batch is admitted when the last one is done, and decodes until its longest member is.
+        block_tokens: tokens of a page. null_blocks: pages that an engine keeps for itself.
+        prefix_caching: equal prefixes share blocks by hash, where trace and policy allow it.
+        preemption: what happens to the last running sequence when blocks run out.
+        admission: a prompt enters when all of it would fit, allocating chunk by chunk (prompt_fits); or allocates all
+            of it at once (reserve_prompt); or prompt and longest output (reserve_output), and is never preempted.
+        watermark: share of the pool that admission leaves free.
+        max_model_len: longest prompt and output together; 0 for what fits.
+        asynchronous: the next step is planned while one runs: a step takes max(gpu, cpu), arrivals wait one step more.
+        graph_tokens: largest batch that runs as a CUDA graph, padded to a captured size; 0 for none.
+        cpu_step_s, cpu_seq_s: host time of a step, and for each of its sequences.
+        api_s: from a request's arrival to the queue (HTTP, tokenizer).
+        memory_utilization: share of the driver's memory that the engine takes.
+        context_bytes: CUDA context, libraries and workspaces. graph_bytes: memory pools of captured graphs.
+        kv_blocks: pages of the pool, instead of what the memory leaves; 0 for that.
+        dram_utilization: share of host DRAM that the cache may fill.
+        weight_dtype: of the linear layers, instead of the model's.
+    """
+
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 2048
+    chunked_prefill: bool = True
+    static_batches: bool = False
+    block_tokens: int = 16
+    null_blocks: int = 0
+    prefix_caching: bool = False
+    preemption: Preemption = "recompute"
+    admission: Admission = "prompt_fits"
+    watermark: float = 0.0
+    max_model_len: int = 0
+    asynchronous: bool = False
+    graph_tokens: int = 512
+    cpu_step_s: float = 1.5e-3
+    cpu_seq_s: float = 10e-6
+    api_s: float = 1e-3
+    memory_utilization: float = 0.9
+    context_bytes: float = 0.5 * 2**30
+    graph_bytes: float = 0.5 * 2**30
+    kv_blocks: int = 0
+    dram_utilization: float = 0.9
+    weight_dtype: Literal["", "bf16", "fp16", "fp8", "int8", "int4"] = ""
+
+    def __post_init__(self) -> None:
+        for name in ("max_num_seqs", "max_num_batched_tokens", "block_tokens"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, but got {getattr(self, name)}")
+        for name in ("memory_utilization", "dram_utilization"):
+            require(0 < getattr(self, name) <= 1, f"{name} must be in (0, 1], but got {getattr(self, name)}")
+        for name in (
+            "null_blocks", "max_model_len", "graph_tokens", "cpu_step_s", "cpu_seq_s", "api_s", "context_bytes",
+            "graph_bytes", "kv_blocks",
+        ):  # fmt: skip
+            require(0 <= getattr(self, name) < float("inf"), f"{name} must be at least 0, but got {getattr(self, name)}")
+        require(0 <= self.watermark < 1, f"watermark must be in [0, 1), but got {self.watermark}")
+        fits = self.max_num_batched_tokens >= self.max_num_seqs
+        few = f"max_num_batched_tokens must be at least max_num_seqs ({self.max_num_seqs}), but got {{}}"
+        require(fits or not self.chunked_prefill, few.format(self.max_num_batched_tokens))
+
+    @property
+    def graph_sizes(self) -> tuple[int, ...]:
+        """Captured batch sizes as vLLM chooses them: 1, 2, 4, by 8 to 256, by 16 above."""
+        sizes = [1, 2, 4, *range(8, 256, 8), *range(256, self.graph_tokens + 1, 16)]
+        return tuple(size for size in sizes if size <= self.graph_tokens)

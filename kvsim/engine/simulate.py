@@ -1,0 +1,139 @@
+"""A whole run: requests of a trace reach replicas through a router, on one clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from simpy.events import Event
+
+from kvsim.cost.pricer import Pricer
+from kvsim.cost.rates import Rates
+from kvsim.engine.capacity import Capacity, capacity
+from kvsim.engine.clock import ARRIVAL, Clock
+from kvsim.engine.ledger import Ledger
+from kvsim.engine.memory import Memory
+from kvsim.engine.replica import Replica, Span
+from kvsim.engine.results import Columns
+from kvsim.engine.router import Router, Routing
+from kvsim.engine.scheduler import Scheduler
+from kvsim.engine.sequence import Sequence
+from kvsim.engine.serving import Serving
+from kvsim.specs.hardware import Machine
+from kvsim.specs.model import Model
+from kvsim.traces.trace import Trace
+from kvsim.traits.layout import Layout
+from kvsim.traits.policy import Policy
+
+Observer = Callable[[Replica, Span], None]
+
+
+@dataclass
+class Simulation:
+    """What was run and what came of it."""
+
+    trace: Trace
+    machine: Machine
+    layout: Layout
+    serving: Serving
+    capacity: Capacity
+    replicas: list[Replica]
+    columns: Columns
+    rejections: dict[str, int]
+    stopped_s: float | None = None
+
+
+def simulate(
+    trace: Trace,
+    machine: Machine,
+    model: Model,
+    policy: Policy,
+    serving: Serving,
+    *,
+    tp: int = 1,
+    replicas: int = 1,
+    routing: Routing = "round_robin",
+    exact: bool = False,
+    until_s: float | None = None,
+    observers: tuple[Observer, ...] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Simulation:
+    """Replay `trace` on `replicas` replicas of `tp` chips each.
+
+    Args:
+        exact: step token by token instead of by spans; the results are the same.
+        until_s: stop the clock there.
+        observers: called after each span.
+        progress: called now and then with the number of requests that arrived.
+    """
+    if serving.weight_dtype:
+        model = model.model_copy(update={"dtype": serving.weight_dtype})
+    layout = Layout(policy, model, tp, serving.block_tokens)
+    room = capacity(machine, layout, serving)
+    pricer = Pricer(layout, Rates.of(machine, tp), serving.graph_sizes)
+    clock = Clock()
+    columns = Columns.empty(trace.arrival_s, trace.prompt_tokens, trace.output_tokens)
+    caching = serving.prefix_caching and policy.reuse == "prefix"
+    several = []
+    for number in range(replicas):
+        ledger = Ledger(pricer.rows)
+        memory = Memory(layout, room, ledger, pricer, caching, trace.blocks)
+        scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, exact)
+        several.append(Replica(clock, scheduler, ledger, pricer, columns, number))
+        several[-1].observers.extend(observers)
+    rejections = reject(columns, layout, room, serving)
+    _Arrivals(clock, Router(several, routing), columns, serving.api_s, progress).next()
+    clock.run_until(until_s)
+    for replica in several:
+        np.add.at(columns.preemptions, replica.scheduler.preempted, 1)
+    return Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s)
+
+
+def reject(columns: Columns, layout: Layout, room: Capacity, serving: Serving) -> dict[str, int]:
+    """Mark requests that can never run: {reason: count}. An API knows a prompt and the most it may generate."""
+    total = columns.prompt_tokens + columns.output_tokens
+    reasons: dict[str, int] = {}
+    bad = np.zeros(len(total), np.bool_)
+    if serving.max_model_len:
+        bad = total > serving.max_model_len
+        reasons[f"prompt and output exceed max_model_len={serving.max_model_len}"] = int(bad.sum())
+    largest = layout.largest_allocated(columns.prompt_tokens, total)
+    homes = (room.pool_bytes["hbm"], room.pool_bytes[layout.policy.placement.home])
+    for figures, limit, tier in zip(largest, homes, ("hbm", layout.policy.placement.home), strict=True):
+        over = ~bad & (figures > limit * (1 - serving.watermark))
+        if over.any():
+            reasons[f"its cache alone exceeds the {limit / 1e9:.2f} GB of {tier}"] = int(over.sum())
+        bad |= over
+    columns.rejected[:] = bad
+    return {reason: count for reason, count in reasons.items() if count}
+
+
+class _Arrivals:
+    """Feeds requests to the router at their times, one event each, none of them before its turn."""
+
+    def __init__(
+        self, clock: Clock, router: Router, columns: Columns, api_s: float, progress: Callable[[int], None] | None
+    ) -> None:
+        self._clock, self._router, self._columns, self._progress = clock, router, columns, progress
+        kept = np.flatnonzero(~columns.rejected)
+        self._kept, self._at = kept, 0
+        self._visible_s = columns.arrival_s + api_s
+        self._batch: list[tuple[int, float, int, int]] = []
+
+    def next(self) -> None:
+        """Schedule the next arrival."""
+        if not self._batch:
+            some = self._kept[self._at : self._at + 4096]
+            self._at += len(some)
+            if self._progress:
+                self._progress(self._at)
+            figures = (self._visible_s, self._columns.prompt_tokens, self._columns.output_tokens)
+            self._batch = list(zip(some.tolist(), *(figure[some].tolist() for figure in figures), strict=True))[::-1]
+        if self._batch:
+            self._clock.at(self._batch[-1][1], ARRIVAL, self._arrive)
+
+    def _arrive(self, event: Event) -> None:
+        index, visible_s, prompt, output = self._batch.pop()
+        replica = self._router.choose()
+        self._columns.replica[index] = replica.number
+        replica.submit(Sequence(index, prompt, output, visible_s))
+        self.next()

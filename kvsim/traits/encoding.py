@@ -1,0 +1,129 @@
+"""Encoding: bytes of kept tokens, metadata and residual windows included, and what reading and writing them computes.
+
+An encoding is a chain of a basis (which channels a row keeps) and a quantizer (how many bits each takes).
+Counts are of one kv head in one layer of one sequence, exact integers, any shape.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Bytes of keys, values and metadata."""
+
+    key: Ints
+    value: Ints
+    metadata: Ints
+
+    @property
+    def total(self) -> Ints:
+        """All of it."""
+        return self.key + self.value + self.metadata
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Rows keep all their channels: the null basis. Dims are elements of one head."""
+
+    def key_dim(self, dim: int) -> int:
+        """Channels that a stored key keeps."""
+        return dim
+
+    def value_dim(self, dim: int) -> int:
+        """Channels that a stored value keeps."""
+        return dim
+
+    def metadata_bytes(self, dim: int) -> int:
+        """Bytes per sequence, layer and kv head: which channels."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """16-bit elements: the null quantizer, and what others override."""
+
+    bits: int = 16
+    instructions = 0  # plain-core instructions to turn one stored element into an operand
+    linear = True  # bytes are proportional to tokens
+    copies = False  # each decode step copies the cache to append a token
+    period = 1  # stored(n + period) >= stored(n)
+
+    def of_class(self, index: int) -> "Quantizer":
+        """The quantizer of a token class (0 unless the retention sorts tokens into several)."""
+        return self
+
+    def bytes(self, tokens: Ints, key_dim: int, value_dim: int) -> Parts:
+        """Stored bytes of `tokens` tokens of one sequence."""
+        none = np.zeros_like(tokens)
+        return Parts(tokens * (key_dim * self.bits) // 8, tokens * (value_dim * self.bits) // 8, none)
+
+    def allocated(self, tokens: Ints, block: int, key_dim: int, value_dim: int) -> Ints:
+        """Bytes that an engine sets aside for `tokens` tokens in pages of `block` tokens."""
+        return self.bytes(-(-tokens // block) * block, key_dim, value_dim).total
+
+    def quantized(self, tokens: Ints, key_dim: int, value_dim: int) -> Ints:
+        """Elements that a reader must turn into operands."""
+        return tokens * (key_dim + value_dim) if self.instructions else np.zeros_like(tokens)
+
+    def static_bytes(self, layers: int, kv_heads: int) -> int:
+        """Bytes once per replica chip, such as scales."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Float8(Quantizer):
+    """One byte an element, e4m3, with one fp32 scale for keys and one for values in each layer (vLLM's fp8 cache)."""
+
+    bits: int = 8
+    instructions = 2  # a conversion and half a pack, two elements an instruction
+
+    def static_bytes(self, layers: int, kv_heads: int) -> int:
+        """Two fp32 scales a layer."""
+        return layers * 8
+
+
+@dataclass(frozen=True)
+class GroupQuantizer(Quantizer):
+    """KIVI: keys per channel in groups of `group` tokens, values per token in groups of `group` channels.
+
+    Each group has an fp16 scale and an fp16 minimum, so an element costs bits + 32 / group. The newest tokens stay at
+    16 bits: keys `tokens mod residual` of them, flushed `residual` at a time, values the last `residual`.
+    """
+
+    bits: int = 2
+    group: int = 32
+    residual: int = 128
+    copies: bool = False  # each step copies all value codes to append one token
+    instructions = 6  # shift, mask, or-in an exponent, scale and minimum by fused multiply-add, shared by two codes
+    linear = False
+
+    @property
+    def period(self) -> int:  # type: ignore[override]
+        """Keys flush every `residual` tokens."""
+        return self.residual
+
+    def bytes(self, tokens: Ints, key_dim: int, value_dim: int) -> Parts:
+        """Packed codes, group metadata, and both residual windows."""
+        recent_keys, recent_values = tokens % self.residual, np.minimum(tokens, self.residual)
+        old_keys, old_values = tokens - recent_keys, tokens - recent_values
+        key = old_keys * (key_dim * self.bits) // 8 + recent_keys * (2 * key_dim)
+        value = old_values * (value_dim * self.bits) // 8 + recent_values * (2 * value_dim)
+        groups = -(-value_dim // self.group)
+        return Parts(key, value, old_keys * (4 * key_dim) // self.group + old_values * (4 * groups))
+
+    def allocated(self, tokens: Ints, block: int, key_dim: int, value_dim: int) -> Ints:
+        """Pages of packed tokens, and both residual windows at full size from the start."""
+        packed = -(-tokens // block) * block
+        row = (key_dim + value_dim) * self.bits / 8 + 4 * key_dim / self.group + 4 * -(-value_dim // self.group)
+        windows = self.residual * 2 * (key_dim + value_dim)
+        return np.ceil(packed * row).astype(np.int64) + windows * (tokens > 0)
+
+    def quantized(self, tokens: Ints, key_dim: int, value_dim: int) -> Ints:
+        """Elements outside the residual windows."""
+        old_values = np.maximum(tokens - self.residual, 0)
+        return (tokens - tokens % self.residual) * key_dim + old_values * value_dim

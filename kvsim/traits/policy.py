@@ -1,0 +1,122 @@
+"""A policy: a product of traits, composed from papers by name: `snapkv:capacity=1024+kivi:bits=4`."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, get_type_hints
+
+from kvsim import find
+from kvsim.errors import UserError, unknown
+from kvsim.traits.encoding import Basis, Quantizer
+from kvsim.traits.placement import Placement
+from kvsim.traits.retention import Retention
+
+Fidelity = Literal["ideal", "published"]
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What one paper sets; None leaves a trait to others. `reuse` says whether equal prefixes share cache blocks."""
+
+    retention: Retention | None = None
+    basis: Basis | None = None
+    quantizer: Quantizer | None = None
+    placement: Placement | None = None
+    reuse: Literal["prefix", "none"] = "prefix"
+
+
+class Paper:
+    """Base of the classes in `policies/kv`: a frozen dataclass of hyper-parameters that names its source."""
+
+    title: str
+    arxiv: str = ""
+    repo: str = ""
+
+    def traits(self, fidelity: Fidelity) -> Traits:
+        """What the method sets: as a good kernel allows (ideal), or as its released code does (published)."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All traits, each set."""
+
+    name: str
+    fidelity: Fidelity
+    papers: tuple[Paper, ...]
+    retention: Retention
+    basis: Basis
+    quantizer: Quantizer
+    placement: Placement
+    reuse: Literal["prefix", "none"]
+
+
+SLOTS = ("retention", "basis", "quantizer", "placement")
+
+
+def policy(text: str, fidelity: str = "ideal") -> Policy:
+    """The policy that `text` names.
+
+    Raises:
+        UserError: unknown paper, parameter or fidelity; two parts that set the same trait; a value out of range.
+    """
+    if fidelity not in ("ideal", "published"):
+        raise UserError(f"fidelity must be ideal or published, but got {fidelity!r}")
+    setters: dict[str, str] = {}
+    chosen: dict[str, Any] = {}
+    papers = []
+    reuse: Literal["prefix", "none"] = "prefix"
+    for part in text.split("+"):
+        paper = _paper(part)
+        papers.append(paper)
+        traits = paper.traits(fidelity)  # type: ignore[arg-type]
+        if traits.reuse == "none":
+            reuse = "none"
+        for slot in SLOTS:
+            trait = getattr(traits, slot)
+            if trait is None:
+                continue
+            if slot in setters:
+                raise UserError(f"policy {text!r}: {setters[slot]} and {part} both set {slot}; combine others")
+            setters[slot], chosen[slot] = part, trait
+    nulls = {"retention": Retention(), "basis": Basis(), "quantizer": Quantizer(), "placement": Placement()}
+    return Policy(text, fidelity, tuple(papers), reuse=reuse, **(nulls | chosen))  # type: ignore[arg-type]
+
+
+def _paper(part: str) -> Paper:
+    name, *pairs = part.strip().split(":")
+    kind = find.paper("policy", "kv", name)
+    return parameters(kind, pairs, f"policy {name!r}")  # type: ignore[no-any-return]
+
+
+def parameters(kind: type[Any], pairs: list[str], where: str) -> Any:
+    """`kind`, a frozen dataclass, with `k=v` texts converted to its fields' types."""
+    hints = get_type_hints(kind)
+    fields = [field.name for field in dataclasses.fields(kind)]
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"{where}: a parameter is name=value, but got {pair!r}")
+        if key not in fields:
+            raise unknown("parameter", key, fields, where)
+        values[key] = converted(value, hints[key], f"{where}: {key}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def converted(value: str, kind: Any, where: str) -> Any:
+    """`value` as a bool, int, float or str."""
+    try:
+        if kind is bool:
+            return {"true": True, "false": False, "1": True, "0": False}[value.lower()]
+        return kind(value)
+    except (KeyError, ValueError):
+        raise UserError(f"{where} must be {kind.__name__}, but got {value!r}") from None
+
+
+def require(ok: bool, message: str) -> None:
+    """Raise ValueError(message) unless ok: how a paper checks its hyper-parameters."""
+    if not ok:
+        raise ValueError(message)

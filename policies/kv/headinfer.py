@@ -1,0 +1,27 @@
+"""HeadInfer: Memory-Efficient LLM Inference by Head-wise Offloading. arXiv:2502.12574, wdlctc/headinfer.
+
+The cache rests in host DRAM; a layer's attention runs one kv head at a time while the next head's rows are fetched.
+"""
+
+from dataclasses import dataclass
+
+from kvsim.traits.placement import HostResident
+from kvsim.traits.policy import Fidelity, Paper, Traits, require
+
+
+@dataclass(frozen=True)
+class Headinfer(Paper):
+    """buffers: kv heads of HBM set aside (ping-pong: 2)."""
+
+    buffers: int = 2
+
+    title = "HeadInfer"
+    arxiv = "2502.12574"
+    repo = "wdlctc/headinfer"
+
+    def __post_init__(self) -> None:
+        require(self.buffers >= 2, f"buffers must be at least 2 (one computes, one fills), but got {self.buffers}")
+
+    def traits(self, fidelity: Fidelity) -> Traits:
+        """Published code writes each head's whole rows back (append-only lines are commented out in cache.py)."""
+        return Traits(placement=HostResident(True, self.buffers, fidelity == "published"))
