@@ -33,8 +33,7 @@ class Pricer:
         self._compile_decode()
         self._compile_chunks()
         self.units = layout.policy.placement.units(layout.geo)
-        geo = layout.geo
-        self.token_bytes = geo.kv_heads * layout.head_token_bytes * geo.model.layers  # moved for one token
+        self.token_bytes = layout.moved_token_bytes
         if self.units:
             self._link_latency, link = affine.probe(lambda a, b: cacheops.link_ops(layout, a, b), 2, rates)
             self._link_latency /= 2  # of each direction

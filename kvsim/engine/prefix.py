@@ -21,6 +21,11 @@ class PrefixCache:
         self.idle_blocks = 0
         self.held_blocks = 0  # each counted once, however many sequences hold it
 
+    @property
+    def free_blocks(self) -> int:
+        """Blocks that no sequence holds."""
+        return self._blank + self.idle_blocks
+
     def lookup(self, runs: Iterable[Run]) -> list[Run]:
         """The leading runs that are cached, the last of them perhaps in part. Touches nothing."""
         hits = []
@@ -87,7 +92,7 @@ class PrefixCache:
 
     def settle(self, free_blocks: int) -> None:
         """Evict until blank and idle blocks number `free_blocks`: what allocation took since the last call."""
-        excess = self._blank + self.idle_blocks - free_blocks
+        excess = self.free_blocks - free_blocks
         if excess <= 0:
             self._blank -= excess
             return

@@ -155,7 +155,9 @@ class Replica:
         counters.sequences += steps * sequences
         counters.gpu_s = float(span.gpu_s[steps - 1])
         counters.max_running = max(counters.max_running, sequences)
-        counters.swapped_bytes += plan.swapped_in_bytes + plan.swapped_out_bytes
+        counters.swapped_in_bytes += plan.swapped_in_bytes
+        counters.swapped_out_bytes += plan.swapped_out_bytes
+        counters.tokens += steps * (plan.decodes + sum(seq.chunk for seq in plan.chunks))
         hbm, home = self.scheduler.memory.used()
         counters.peak_hbm_bytes = max(counters.peak_hbm_bytes, hbm)
         counters.peak_home_bytes = max(counters.peak_home_bytes, home)

@@ -45,7 +45,9 @@ class Counters:
     fetched_bytes: int = 0
     returned_bytes: int = 0
     swap_s: float = 0.0
-    swapped_bytes: int = 0
+    swapped_in_bytes: int = 0
+    swapped_out_bytes: int = 0
+    tokens: int = 0  # through the layers, prompts and outputs
     peak_hbm_bytes: int = 0
     peak_home_bytes: int = 0
     max_running: int = 0

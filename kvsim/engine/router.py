@@ -1,11 +1,7 @@
 """Which replica a request goes to."""
 
-from typing import Literal
-
 from kvsim.engine.replica import Replica
-
-Routing = Literal["round_robin", "least_tokens"]
-ROUTINGS: tuple[Routing, ...] = ("round_robin", "least_tokens")
+from kvsim.engine.serving import Routing
 
 
 class Router:

@@ -53,6 +53,7 @@ class Scheduler:
         self._orders = self._batch_end = 0
         self._late = 0  # sequences that the last step ended; an asynchronous plan still counts them
         self.preempted: list[int] = []
+        self._swapped_bytes = self.peak_swapped_bytes = 0
 
     # -- plan ----------------------------------------------------------------------------------------------------------
 
@@ -163,6 +164,7 @@ class Scheduler:
             return False
         self._enter(seq)
         self.memory.swap_room += seq.swapped
+        self._swapped_bytes -= seq.swapped
         self._decode_from(seq, self.step, seq.rows)
         self.column = self.memory.look(self.step)
         return True
@@ -194,6 +196,8 @@ class Scheduler:
             if self.serving.preemption == "swap" and home <= memory.swap_room:
                 seq.swapped = swapped = home
                 memory.swap_room -= home
+                self._swapped_bytes += home
+                self.peak_swapped_bytes = max(self.peak_swapped_bytes, self._swapped_bytes)
                 seq.rows, seq.tokens = seq.rows[:, done:], cached
             else:
                 seq.rows, seq.tokens = None, cached + 1  # its last token was never read

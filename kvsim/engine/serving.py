@@ -6,6 +6,7 @@ from typing import Literal
 from kvsim.traits.policy import require
 
 Preemption = Literal["recompute", "swap"]
+Routing = Literal["round_robin", "least_tokens"]
 Admission = Literal["prompt_fits", "reserve_prompt", "reserve_output"]
 
 
@@ -33,6 +34,7 @@ class Serving:
         context_bytes: CUDA context, libraries and workspaces. graph_bytes: memory pools of captured graphs.
         kv_blocks: pages of the pool, instead of what the memory leaves; 0 for that.
         dram_utilization: share of host DRAM that the cache may fill.
+        routing: of requests to replicas: in turn (round_robin), or to the fewest prompt tokens of unfinished requests.
         weight_dtype: of the linear layers, instead of the model's.
     """
 
@@ -57,6 +59,7 @@ class Serving:
     graph_bytes: float = 0.5 * 2**30
     kv_blocks: int = 0
     dram_utilization: float = 0.9
+    routing: Routing = "round_robin"
     weight_dtype: Literal["", "bf16", "fp16", "fp8", "int8", "int4"] = ""
 
     def __post_init__(self) -> None:

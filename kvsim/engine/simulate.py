@@ -14,7 +14,7 @@ from kvsim.engine.ledger import Ledger
 from kvsim.engine.memory import Memory
 from kvsim.engine.replica import Replica, Span
 from kvsim.engine.results import Columns
-from kvsim.engine.router import Router, Routing
+from kvsim.engine.router import Router
 from kvsim.engine.scheduler import Scheduler
 from kvsim.engine.sequence import Sequence
 from kvsim.engine.serving import Serving
@@ -51,7 +51,6 @@ def simulate(
     *,
     tp: int = 1,
     replicas: int = 1,
-    routing: Routing = "round_robin",
     exact: bool = False,
     until_s: float | None = None,
     observers: tuple[Observer, ...] = (),
@@ -81,7 +80,7 @@ def simulate(
         several.append(Replica(clock, scheduler, ledger, pricer, columns, number))
         several[-1].observers.extend(observers)
     rejections = reject(columns, layout, room, serving)
-    _Arrivals(clock, Router(several, routing), columns, serving.api_s, progress).next()
+    _Arrivals(clock, Router(several, serving.routing), columns, serving.api_s, progress).next()
     clock.run_until(until_s)
     for replica in several:
         np.add.at(columns.preemptions, replica.scheduler.preempted, 1)

@@ -36,6 +36,7 @@ class Layout:
         self.hbm_row = len(self.kinds) * (1 if self.linear else 3)
         self.rows = self.hbm_row + (3 if self.offloaded else 1)
         self.home_row = self.hbm_row + (1 if self.offloaded else 0)
+        self.link_row = self.hbm_row + 2
         self._curve: Ints = np.zeros((self.rows, 0), np.int64)
         self._prefill: Ints = np.zeros((2, 0), np.int64)
 
@@ -59,6 +60,11 @@ class Layout:
         return int(two[1] - two[0])
 
     @property
+    def moved_token_bytes(self) -> int:
+        """Bytes of one token over all layers: what placement moves for it."""
+        return self.geo.kv_heads * self.head_token_bytes * self.geo.model.layers
+
+    @property
     def static_bytes(self) -> int:
         """Bytes once a chip."""
         return self.policy.quantizer.static_bytes(self.geo.model.layers, self.geo.kv_heads)
@@ -67,6 +73,13 @@ class Layout:
         """The rows for each context in an array [S]: int64 [rows, S]."""
         kept = self._windowed(self.policy.retention.kept(prompt, context, self.kinds))
         return self._columns(kept)
+
+    def rows_at(self, prompt: Ints, context: Ints) -> Ints:
+        """The rows [rows, N] of N sequences, each by its prompt and its context."""
+        if self.policy.retention.start(1) is None:
+            each = [self.columns(int(p), np.array([c])) for p, c in np.broadcast(prompt, context)]
+            return np.concatenate(each, axis=1)
+        return self.columns(0, self.policy.retention.starts(prompt) + (context - prompt))
 
     def demand(self, prompt: int, steps: int) -> Ints:
         """The rows of `steps` decode steps after a prompt: contexts prompt + 1 ... prompt + steps."""
@@ -96,12 +109,7 @@ class Layout:
     def largest_allocated(self, prompt: Ints, context: Ints) -> tuple[Ints, Ints]:
         """(HBM, home) bytes that requests [N] allocate at their largest: at prefill's end, or at `context` tokens."""
         reading = self.allocated_while_prefilling(prompt)
-        if self.policy.retention.start(1) is None:
-            last = np.stack([self.columns(int(p), np.array([c]))[:, 0] for p, c in zip(prompt, context, strict=True)], 1)
-        else:
-            starts = self.policy.retention.starts(prompt) + (context - prompt)
-            self.demand(0, int(starts.max()))
-            last = self._curve[:, starts]
+        last = self.rows_at(prompt, context)
         hbm, home = last[self.hbm_row], last[self.home_row]
         return np.maximum(hbm, reading[0]), np.maximum(home, reading[1])
 

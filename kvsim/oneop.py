@@ -1,0 +1,126 @@
+"""One Op by its shape: seconds, roofline, efficiency, bound and provenance. What `kvsim op` and `kvsim.op` show."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kvsim import find
+from kvsim.cost import kernels
+from kvsim.cost.op import D2H, H2D, Num, Op
+from kvsim.cost.rates import PROVENANCE, Rates
+from kvsim.errors import UserError, unknown
+from kvsim.specs.hardware import DTYPE_BYTES
+
+
+@dataclass(frozen=True)
+class OneOp:
+    """An Op's time on a machine; arrays where its arguments were."""
+
+    seconds: Num
+    roofline_s: Num
+    efficiency: Num
+    bound: str
+    provenance: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            key: value.tolist() if isinstance(value, np.ndarray) else value
+            for key, value in vars(self).items()
+        }
+
+
+def _gemm(*, m: Num, n: Num, k: Num, dtype: str = "bf16") -> Op:
+    return kernels.gemm("gemm", m, n, k, _dtype(dtype))  # type: ignore[arg-type]
+
+
+def _attention_decode(
+    *, batch: Num, context: Num, heads: Num, kv_heads: Num, head_dim: Num, kv_dtype: str = "bf16"
+) -> Op:
+    tokens = batch * context
+    width = _dtype_bytes(kv_dtype)
+    instructions = tokens * kv_heads * head_dim * 2 * 2 if width < 2 else 0
+    moved = 2 * tokens * kv_heads * head_dim * width
+    flops = 4 * tokens * heads * head_dim
+    return kernels.attention_decode(
+        "attention_decode", batch, flops, moved, 4.0 * heads * head_dim, instructions, 1, 1  # type: ignore[arg-type]
+    )
+
+
+def _attention_prefill(*, batch: Num, new: Num, past: Num = 0, heads: Num, kv_heads: Num, head_dim: Num) -> Op:
+    pairs = new * past + new * (new + 1) / 2
+    moved = batch * (4.0 * new * heads * head_dim + 4.0 * (past + new) * kv_heads * head_dim)
+    return kernels.attention_prefill("attention_prefill", batch * pairs * 4 * heads * head_dim, moved, 1, 1)
+
+
+def _copy(*, bytes: Num, lane: str = H2D) -> Op:
+    if lane not in (H2D, D2H):
+        raise UserError(f"op copy: lane must be {H2D} or {D2H}, but got {lane!r}")
+    return kernels.copy("copy", lane, bytes)
+
+
+def _all_reduce(*, bytes: Num, gpus: int) -> Op:
+    return kernels.all_reduce("all_reduce", bytes, gpus)
+
+
+KINDS: dict[str, Callable[..., Op]] = {
+    "gemm": _gemm,
+    "attention_prefill": _attention_prefill,
+    "attention_decode": _attention_decode,
+    "copy": _copy,
+    "all_reduce": _all_reduce,
+}
+
+
+def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
+    """One Op on one chip of `hw` (all_reduce: on `gpus` chips of it).
+
+    Args:
+        kind: gemm (m n k dtype), attention_decode (batch context heads kv_heads head_dim kv_dtype), attention_prefill
+            (batch new past heads kv_heads head_dim), copy (lane bytes), all_reduce (bytes gpus).
+        shape: its arguments: positive numbers, or arrays of one shape.
+
+    Raises:
+        UserError: an unknown Op, argument or machine, a figure that is not positive.
+    """
+    if kind not in KINDS:
+        raise unknown("op", kind, KINDS)
+    known = KINDS[kind].__kwdefaults__ or {}
+    names = KINDS[kind].__code__.co_varnames[: KINDS[kind].__code__.co_kwonlyargcount]
+    for key in shape:
+        if key not in names:
+            raise unknown("argument", key, names, f"op {kind}")
+    missing = [name for name in names if name not in shape and name not in known]
+    if missing:
+        raise UserError(f"op {kind}: needs {' '.join(missing)}; it takes {' '.join(names)}")
+    figures = {key: value if isinstance(value, str) else _positive(kind, key, value) for key, value in shape.items()}
+    machine = find.machine(hw)
+    gpus = figures.get("gpus", 1)
+    if np.ndim(gpus) or (kind == "all_reduce" and (gpus < 2 or gpus > machine.chips or gpus != int(gpus))):
+        raise UserError(f"op {kind}: gpus must be 2 to {machine.chips} ({machine.name} has that many), but got {gpus!r}")
+    if kind == "all_reduce":
+        figures["gpus"] = gpus = int(gpus)
+    rates = Rates.of(machine, gpus)
+    built = KINDS[kind](**figures)
+    seconds, ideal = rates.seconds(built), rates.ideal_seconds(built)
+    return OneOp(seconds, ideal, ideal / seconds, rates.bound(built), PROVENANCE)
+
+
+def _positive(kind: str, key: str, value: Any) -> Num:
+    array = np.asarray(value)
+    least = 0 if key == "past" else np.finfo(float).tiny
+    if array.dtype.kind not in "iuf" or array.size == 0 or not np.all(np.isfinite(array)) or np.any(array < least):
+        raise UserError(f"op {kind}: {key} must be a positive number, but got {value!r}")
+    return array if array.ndim else array.item()  # type: ignore[no-any-return]
+
+
+def _dtype(dtype: str) -> str:
+    if dtype not in DTYPE_BYTES:
+        raise unknown("dtype", dtype, DTYPE_BYTES)
+    return dtype
+
+
+def _dtype_bytes(dtype: str) -> float:
+    return DTYPE_BYTES[_dtype(dtype)]

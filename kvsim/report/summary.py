@@ -1,0 +1,172 @@
+"""A run's figures, reduced to the object that `kvsim run --json` prints."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvsim.cost.dense import layer_ops
+from kvsim.cost.op import PEER
+from kvsim.cost.rates import EXPECTED_ERROR, PROVENANCE, Rates
+from kvsim.engine.simulate import Simulation
+from kvsim.traits.placement import DRAM, HBM
+
+Floats = NDArray[np.float64]
+PERCENTILES = (50, 90, 95, 99)
+
+
+def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
+    """SI figures of a run; requests that arrived before `warmup_s` are left out of the statistics.
+
+    Bytes and busy shares are of one chip, the one with most; `bytes_moved` is of all chips. Costs are of all chips.
+    """
+    columns, layout, machine = run.columns, run.layout, run.machine
+    tp, replicas = layout.geo.tp, len(run.replicas)
+    arrived = columns.arrival_s <= (np.inf if run.stopped_s is None else run.stopped_s)
+    counted = arrived & (columns.arrival_s >= warmup_s)
+    done = counted & np.isfinite(columns.done_s)
+    start_s = float(columns.arrival_s[counted][0]) if counted.any() else 0.0
+    end_s = float(columns.done_s[done].max()) if done.any() else start_s
+    duration_s = end_s - start_s
+    output = int(columns.output_tokens[done].sum())
+    chips, hours = tp * replicas, duration_s / 3600
+    busy = _busy(run)
+    energy_j = _energy_j(run, busy["gpu"], duration_s)
+    total = {key: sum(getattr(replica.counters, key) for replica in run.replicas) for key in ("prompt_tokens", "hit_tokens")}
+    return {
+        "requests": {
+            "injected": int(arrived.sum()),
+            "completed": int(np.isfinite(columns.done_s).sum()),
+            "rejected": int((columns.rejected & arrived).sum()),
+            "running": sum(len(r.scheduler.running) + len(r.scheduler.prefilling) for r in run.replicas),
+            "queued": sum(len(replica.scheduler.waiting) for replica in run.replicas) + _between(run, arrived),
+        },
+        "rejections": run.rejections,
+        "duration_s": duration_s,
+        "ttft_s": _spread(columns.first_token_s[done] - columns.arrival_s[done]),
+        "tpot_s": _spread(_tpot_s(run, done)),
+        "e2e_s": _spread(columns.done_s[done] - columns.arrival_s[done]),
+        "queue_s": _spread(columns.scheduled_s[done] - columns.arrival_s[done]),
+        "prompt_tokens": int(columns.prompt_tokens[done].sum()),
+        "output_tokens": output,
+        "output_tokens_per_s": _ratio(output, duration_s),
+        "peak_bytes": _peak_bytes(run),
+        "capacity_bytes": {HBM: int(machine.chip.memory.capacity), DRAM: run.capacity.pool_bytes[DRAM]},
+        "pool_bytes": run.capacity.pool_bytes,
+        "capacity_terms": run.capacity.terms,
+        "kv_bytes_per_token": _kv_bytes_per_token(run, done),
+        "kv_capacity_tokens": kv_capacity_tokens(run),
+        "max_running": max(replica.counters.max_running for replica in run.replicas),
+        "preemptions": int(columns.preemptions.sum()),
+        "prefix_hit_ratio": _ratio(total["hit_tokens"], total["prompt_tokens"]) or 0.0,
+        "bytes_moved": _bytes_moved(run),
+        "busy": busy,
+        "usd_per_mtok": _ratio(machine.price_usd_per_h * chips * hours * 1e6, output),
+        "joules_per_token": _ratio(energy_j, output),
+        "steps": sum(replica.counters.steps for replica in run.replicas),
+        "events": sum(replica.counters.events for replica in run.replicas),
+        "chips": chips,
+        "replicas": replicas,
+        "tp": tp,
+        "provenance": {"rates": PROVENANCE, "expected_error": EXPECTED_ERROR},
+    }
+
+
+def kv_capacity_tokens(run: Simulation) -> int:
+    """Tokens of context that one replica holds at once, in requests of the trace's mean size.
+
+    For a policy whose bytes follow the context this does not depend on the size: pages of the pool x tokens a page.
+    """
+    layout = run.layout
+    step = np.lcm(layout.block_tokens, layout.policy.quantizer.period)
+    prompt = max(1, round(float(run.columns.prompt_tokens.mean())))
+    context = prompt + max(1, round(float(run.columns.output_tokens.mean())))
+    context = int(-(-context // step) * step)
+    row = layout.rows_at(np.array([prompt]), np.array([context]))[:, 0]
+    pools = run.capacity.pool_bytes
+    home = pools[layout.policy.placement.home] * context // int(row[layout.home_row])
+    return int(min(home, pools[HBM] * context // int(row[layout.hbm_row])))
+
+
+def _spread(values: Floats) -> dict[str, float | None]:
+    if not len(values):
+        return {name: None for name in ("mean", *(f"p{p}" for p in PERCENTILES))}
+    ranks = np.percentile(values, PERCENTILES)
+    return {"mean": float(values.mean())} | {f"p{p}": float(v) for p, v in zip(PERCENTILES, ranks, strict=True)}
+
+
+def _tpot_s(run: Simulation, done: NDArray[np.bool_]) -> Floats:
+    columns = run.columns
+    several = done & (columns.output_tokens > 1)
+    seconds = columns.done_s[several] - columns.first_token_s[several]
+    each: Floats = seconds / (columns.output_tokens[several] - 1)
+    return each
+
+
+def _between(run: Simulation, arrived: NDArray[np.bool_]) -> int:
+    """Requests that arrived but whose API time was not over when the run stopped."""
+    return int((arrived & (run.columns.replica < 0) & ~run.columns.rejected).sum())
+
+
+def _peak_bytes(run: Simulation) -> dict[str, int]:
+    peaks = {HBM: run.capacity.resident_bytes + max(replica.counters.peak_hbm_bytes for replica in run.replicas)}
+    home = run.layout.policy.placement.home
+    peaks[DRAM] = max(replica.counters.peak_home_bytes for replica in run.replicas) if home == DRAM else 0
+    if run.serving.preemption == "swap":
+        peaks[DRAM] += max(replica.scheduler.peak_swapped_bytes for replica in run.replicas)
+    return peaks
+
+
+def _kv_bytes_per_token(run: Simulation, done: NDArray[np.bool_]) -> float | None:
+    """Mean over completed requests of stored bytes over context, all chips of a replica, at the last token."""
+    if not done.any():
+        return None
+    prompt = run.columns.prompt_tokens[done]
+    context = prompt + np.maximum(run.columns.output_tokens[done] - 1, 0)
+    stored = run.layout.stored(prompt, context) * run.layout.geo.tp
+    return float((stored / context).mean())
+
+
+def _bytes_moved(run: Simulation) -> dict[str, int]:
+    tp, counters = run.layout.geo.tp, [replica.counters for replica in run.replicas]
+    moved = {
+        "h2d": tp * sum(c.fetched_bytes + c.swapped_in_bytes for c in counters),
+        "d2h": tp * sum(c.returned_bytes + c.swapped_out_bytes for c in counters),
+    }
+    if tp > 1:
+        peer = sum(op.count * float(np.max(op.bytes)) for op in layer_ops(run.layout.geo, 1) if op.lane == PEER)
+        moved["nvlink"] = round(tp * peer * sum(c.tokens for c in counters))
+    return moved
+
+
+def _busy(run: Simulation) -> dict[str, float]:
+    """Share of the run that each lane worked, mean over replicas; gpu includes waiting for its peers."""
+    span_s = max((replica.counters.end_s for replica in run.replicas), default=0.0)
+    lanes = {"gpu": 0.0, "cpu": 0.0, "h2d": 0.0, "d2h": 0.0}
+    for replica in run.replicas:
+        counters, serving = replica.counters, run.serving
+        lanes["gpu"] += counters.gpu_s
+        lanes["cpu"] += serving.cpu_step_s * counters.steps + serving.cpu_seq_s * counters.sequences
+        fetch_s, return_s = replica.pricer.link_busy_s(counters.fetched_bytes, counters.returned_bytes, counters.steps)
+        lanes["h2d"] += fetch_s + replica.pricer.swap_s(counters.swapped_in_bytes, 0)
+        lanes["d2h"] += return_s + replica.pricer.swap_s(0, counters.swapped_out_bytes)
+    if run.layout.geo.tp > 1:
+        rates = Rates.of(run.machine, run.layout.geo.tp)
+        peers = [op for op in layer_ops(run.layout.geo, 0) if op.lane == PEER]
+        latency_s = sum(float(np.max(rates.seconds(op))) for op in peers)
+        per_token_s = sum(float(np.max(rates.seconds(op))) for op in layer_ops(run.layout.geo, 1) if op.lane == PEER)
+        steps = sum(replica.counters.steps for replica in run.replicas)
+        tokens = sum(replica.counters.tokens for replica in run.replicas)
+        lanes["nvlink"] = steps * latency_s + tokens * (per_token_s - latency_s)
+    whole_s = span_s * len(run.replicas)
+    return {lane: min(1.0, seconds / whole_s) if whole_s else 0.0 for lane, seconds in lanes.items()}
+
+
+def _energy_j(run: Simulation, gpu_busy: float, duration_s: float) -> float:
+    """Board power while the GPU lane works, idle power otherwise."""
+    chip, chips = run.machine.chip, run.layout.geo.tp * len(run.replicas)
+    return chips * duration_s * (chip.idle_power + (chip.power - chip.idle_power) * gpu_busy)
+
+
+def _ratio(above: float, below: float) -> float | None:
+    return above / below if below else None

@@ -1,0 +1,190 @@
+"""`kvsim.run`: names in, a report out. The Python twin of the command `kvsim run`."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from kvsim import find
+from kvsim.cost.rates import EXPECTED_ERROR
+from kvsim.engine.check import checker
+from kvsim.engine.serving import Serving
+from kvsim.engine.simulate import Observer, Simulation, simulate
+from kvsim.errors import UserError, unknown
+from kvsim.report.summary import summarize
+from kvsim.traces.trace import Trace
+from kvsim.traits.policy import parameters
+from kvsim.traits.policy import policy as named_policy
+
+DEFAULTS = {"hw": "h100", "model": "llama-3-8b", "policy": "full", "serving": "vllm"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """A finished run. `figures` is what `--json` prints; `simulation` holds every request's times."""
+
+    figures: dict[str, Any]
+    simulation: Simulation
+    names: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return self.figures
+
+
+def run(
+    trace: str | Path | Trace,
+    *,
+    hw: str | None = None,
+    policy: str | None = None,
+    model: str | None = None,
+    serving: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    replicas: int | None = None,
+    tp: int | None = None,
+    fidelity: str = "ideal",
+    seed: int | None = None,
+    limit: int | None = None,
+    until_s: float | None = None,
+    warmup_s: float = 0.0,
+    check: bool = False,
+    exact: bool = False,
+    columns: Mapping[str, str] | None = None,
+    trace_format: str | None = None,
+    time_unit: str | None = None,
+    dither: str | None = None,
+    observers: tuple[Observer, ...] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Replay a trace on a machine under a policy.
+
+    Args:
+        trace: a Trace, or what names one: a trace file, a workload YAML, a shipped workload. A workload brings
+            defaults for the names below.
+        hw, policy, model, serving: names, see `kvsim list`; default h100, full, llama-3-8b, vllm.
+        settings: fields of the serving preset and the capacity model to override.
+        replicas: copies of the system; tp: chips that share a model, default all of the system.
+        until_s: stop the clock there. warmup_s: leave earlier arrivals out of the statistics.
+        check: verify the invariants after every step. exact: step token by token; the result is the same.
+
+    Raises:
+        UserError: anything that a user can mend.
+    """
+    begun = time.perf_counter()
+    if not isinstance(trace, Trace):
+        from kvsim.traces.open import open_trace
+
+        options = {"format": trace_format, "columns": columns, "time_unit": time_unit, "dither": dither}
+        trace, workload = open_trace(str(trace), limit=limit, seed=seed, **options)
+    else:
+        trace, workload = trace.head(limit) if limit else trace, None
+    given = {"hw": hw, "policy": policy, "model": model, "serving": serving}
+    names = {
+        key: value or getattr(workload, key, None) or DEFAULTS[key]
+        for key, value in given.items()
+    }
+    settings = {**(getattr(workload, "set", None) or {}), **(settings or {})}
+    machine, chosen = find.machine(names["hw"]), named_policy(names["policy"], fidelity)
+    copies = replicas or getattr(workload, "replicas", None) or 1
+    chips = tp or machine.chips
+    if chips < 1 or machine.chips % chips:
+        raise UserError(f"tp must divide the {machine.chips} chips of {machine.name}, but got {chips}")
+    if copies < 1:
+        raise UserError(f"replicas must be at least 1, but got {copies}")
+    if until_s is not None and not until_s > 0:
+        raise UserError(f"until must be more than 0 s, but got {until_s}")
+    if not 0 <= warmup_s < float("inf"):
+        raise UserError(f"warmup must be at least 0 s, but got {warmup_s}")
+    preset = serving_preset(names["serving"], settings)
+    simulation = simulate(
+        trace,
+        machine,
+        find.model(names["model"]),
+        chosen,
+        preset,
+        tp=chips,
+        replicas=copies * (machine.chips // chips),
+        exact=exact,
+        until_s=until_s,
+        observers=(*observers, *((checker,) if check else ())),
+        progress=progress,
+    )
+    names["trace"] = trace.name
+    figures = summarize(simulation, warmup_s)
+    figures["wall_s"] = time.perf_counter() - begun
+    figures["names"] = names
+    figures["assumptions"] = assumptions(simulation, fidelity, copies)
+    return Report(figures, simulation, names)
+
+
+def serving_preset(name: str, settings: Mapping[str, Any] | None = None) -> Serving:
+    """The preset `vllm`, or `vllm:max_num_seqs=64`, with `settings` on top: texts, or values of the field's type."""
+    base, *pairs = name.split(":")
+    kind = find.paper("serving", "serving", base)
+    where = f"serving {base!r}"
+    values: dict[str, Any] = {}
+    hints, fields = get_type_hints(kind), [field.name for field in dataclasses.fields(kind)]
+    for key, value in {**dict(pair.partition("=")[::2] for pair in pairs), **(settings or {})}.items():
+        if key not in fields:
+            raise unknown("setting", key, fields, where)
+        values[key] = _setting(value, hints[key], f"{where}: {key}")
+    try:
+        preset: Serving = kind(**values)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    return preset
+
+
+def _setting(value: Any, kind: Any, where: str) -> Any:
+    """`value` as the field's type; times and sizes may carry units ("2 ms", "1 GiB")."""
+    from kvsim import units
+    from kvsim.traits.policy import converted
+
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UserError(f"{where} must be one of {', '.join(filter(None, get_args(kind)))}, but got {value!r}")
+        return value
+    if not isinstance(value, str):
+        value = str(value)
+    if kind is float and value and value[-1].isalpha():
+        try:
+            return units.parse(value, "s" if where.endswith("_s") else "bytes")
+        except ValueError as error:
+            raise UserError(f"{where} {error}") from None
+    return converted(value, kind, where)
+
+
+def assumptions(run: Simulation, fidelity: str, copies: int) -> list[str]:
+    """What a reader must know to trust the figures."""
+    layout, serving, machine, trace = run.layout, run.serving, run.machine, run.trace
+    model, tp, replicas = layout.geo.model, layout.geo.tp, len(run.replicas)
+    notes = list(trace.notes)
+    shape = f"{replicas} replica{'s' * (replicas > 1)} of {tp} chip{'s' * (tp > 1)}"
+    if tp > 1:
+        shape += f", joined by {machine.peer_link(tp).name}"
+    if replicas > 1:
+        shape += f", requests routed {serving.routing.replace('_', ' ')}"
+    notes.append(shape + (" (one over all chips; --tp for smaller ones)" if tp == machine.chips > 1 else ""))
+    notes.append(
+        f"kernel times are datasheet rates times a usual share per class: expect +-{EXPECTED_ERROR:.0%} on seconds"
+    )
+    notes.append(f"policy at {fidelity} fidelity")
+    notes.append(
+        f"host time {serving.cpu_step_s * 1e3:g} ms a step and {serving.cpu_seq_s * 1e6:g} us a sequence"
+        f"{', hidden behind the step before' if serving.asynchronous else ''}; {serving.api_s * 1e3:g} ms before the queue"
+    )
+    notes.append("outputs have the trace's lengths (a server given max_tokens and told to ignore EOS)")
+    if serving.prefix_caching and layout.policy.reuse == "none":
+        notes.append("this policy's cache cannot be shared between requests: no prefix hits")
+    elif serving.prefix_caching and trace.blocks is None:
+        notes.append("the trace has no prefix hashes: no hits between requests")
+    longest = int((run.columns.prompt_tokens + run.columns.output_tokens).max())
+    if longest > model.max_context:
+        notes.append(
+            f"requests reach {longest:,} tokens, {model.name} was trained for {model.max_context:,}: cost only, "
+            "not quality (--set max_model_len to enforce)"
+        )
+    notes.append("energy: board power while the GPU works, idle power otherwise")
+    return notes

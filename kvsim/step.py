@@ -1,0 +1,214 @@
+"""One step, analytically, by Op and lane: what `kvsim step` and `kvsim.step` show."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kvsim import find
+from kvsim.cost import cacheops
+from kvsim.cost.dense import dense_ops
+from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
+from kvsim.cost.rates import EXPECTED_ERROR, PROVENANCE, Rates
+from kvsim.errors import UserError
+from kvsim.traits.layout import Ints, Layout
+from kvsim.traits.placement import overlapped
+from kvsim.traits.policy import policy as named_policy
+
+PHASES = ("prefill", "decode", "mixed")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Seconds of one step (arrays where arguments were), its Ops, and its lanes before overlap."""
+
+    seconds: Num
+    ops: tuple[Op, ...]
+    op_seconds: tuple[Num, ...]
+    bounds: tuple[str, ...]
+    lanes: dict[str, Num]
+    kv_bytes: dict[str, Num]
+    assumptions: tuple[str, ...]
+
+    @property
+    def bound(self) -> str:
+        """The lane that sets the pace, and the Op that fills most of it (at the first of several points)."""
+        lane = max(self.lanes, key=lambda name: _first(self.lanes[name]))
+        inside = [i for i, op in enumerate(self.ops) if op.lane == lane]
+        most = max(inside, key=lambda i: _first(self.op_seconds[i]))
+        share = _first(self.op_seconds[most]) / max(_first(self.lanes[lane]), 1e-300)
+        return f"{self.bounds[most]} ({self.ops[most].name}, {share:.0%} of the {lane} lane)"
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--json` prints, SI units."""
+        ops = [
+            {
+                "name": op.name,
+                "lane": op.lane,
+                "seconds": _plain(seconds),
+                "flops": _plain(sum((op.count * v for unit, v in op.flops.items() if unit != "alu"), start=0.0)),
+                "bytes": _plain(op.count * op.bytes),
+                "bound": bound,
+                "provenance": PROVENANCE,
+            }
+            for op, seconds, bound in zip(self.ops, self.op_seconds, self.bounds, strict=True)
+        ]
+        return {
+            "seconds": _plain(self.seconds),
+            "bound": self.bound,
+            "ops": ops,
+            "lanes": {lane: _plain(seconds) for lane, seconds in self.lanes.items()},
+            "kv_bytes": {tier: _plain(moved) for tier, moved in self.kv_bytes.items()},
+            "expected_error": EXPECTED_ERROR,
+            "assumptions": list(self.assumptions),
+        }
+
+
+def step(
+    *,
+    hw: str,
+    model: str,
+    policy: str = "full",
+    phase: str = "decode",
+    batch: Num = 1,
+    context: Num = 1024,
+    chunk: int = 512,
+    past: int = 0,
+    generated: int = 1,
+    tp: int = 0,
+    fidelity: str = "ideal",
+    block_tokens: int = 16,
+    weight_dtype: str = "",
+) -> Step:
+    """One step of one replica.
+
+    Args:
+        phase: "prefill" reads `batch` prompts of `context` new tokens each; "decode" extends `batch` sequences whose
+            context holds `context` tokens after this step, `generated` of them generated; "mixed" is those decodes
+            and one prefill chunk of `chunk` tokens on top of `past` earlier ones.
+        batch, context: whole numbers, or integer arrays of one shape: seconds and Ops are then arrays.
+        tp: chips that share the model; 0 for all of the system.
+
+    Raises:
+        UserError: an unknown name, a figure out of range.
+    """
+    if phase not in PHASES:
+        raise UserError(f"phase must be one of {', '.join(PHASES)}, but got {phase!r}")
+    machine = find.machine(hw)
+    tp = tp or machine.chips
+    if tp > machine.chips:
+        raise UserError(f"tp: {machine.name} has {machine.chips} chips, but got {tp}")
+    spec = find.model(model)
+    if weight_dtype:
+        spec = spec.model_copy(update={"dtype": weight_dtype})
+    layout = Layout(named_policy(policy, fidelity), spec, tp, block_tokens)
+    sequences, tokens = _count("batch", batch), _count("context", context)
+    rates = Rates.of(machine, tp)
+    if phase == "prefill":
+        ops = _prefill(layout, sequences, tokens, 0, whole=True)
+        ops += dense_ops(layout.geo, sequences * tokens, sequences)
+        held = layout.allocated_while_prefilling(np.atleast_1d(tokens)) * np.atleast_1d(sequences)
+        kv_bytes = _tiers(layout, held)
+    else:
+        prompt = tokens - _count("generated", generated)
+        if np.any(prompt < 1):
+            raise UserError(f"context must be more than generated ({generated}): a prompt has at least 1 token")
+        rows = layout.rows_at(np.atleast_1d(prompt), np.atleast_1d(tokens)) * np.atleast_1d(sequences)
+        kv_bytes = _tiers(layout, rows[[layout.hbm_row, layout.home_row]])
+        rows = rows if np.ndim(tokens) or np.ndim(sequences) else rows[:, 0]
+        extra, more = 0, 0
+        ops = []
+        fetched = rows[layout.link_row] if layout.offloaded else 0
+        returned = fetched if layout.policy.placement.returns_everything() else sequences * layout.moved_token_bytes
+        if phase == "mixed":
+            extra, more = int(_count("chunk", chunk)), 1
+            before = int(_count("past", past, 0))
+            ops = _prefill(layout, 1, extra, before, whole=False)
+            fetched = fetched + before * layout.moved_token_bytes
+            returned = returned + extra * layout.moved_token_bytes
+        ops = dense_ops(layout.geo, sequences + extra, sequences + more) + _decode(layout, sequences, rows) + ops
+        if layout.offloaded:
+            ops += cacheops.link_ops(layout, fetched, returned)
+    return _assemble(layout, rates, ops, kv_bytes, machine.name, tp)
+
+
+def _decode(layout: Layout, sequences: Num, rows: Ints) -> list[Op]:
+    many, ops = len(layout.kinds), []
+    for k, kind in enumerate(layout.kinds):
+        if layout.linear:
+            moved, work = rows[k] * layout.read_token_bytes, rows[k] * (layout.key_dim + layout.value_dim)
+        else:
+            moved, work = rows[many + k], rows[2 * many + k]
+        ops += cacheops.decode_ops(layout, kind, sequences, rows[k], moved, work)
+    return ops
+
+
+def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> list[Op]:
+    limit, ops, policy = layout.policy.retention.prefill_limit(), [], layout.policy
+    for kind in layout.kinds:
+        seen = min((w for w in (kind.window, limit) if w is not None), default=None)
+        pairs, attended = cacheops.pairs(new, past, seen)
+        ops += cacheops.chunk_ops(layout, kind, prompts * new, prompts * pairs, prompts * attended)
+        if whole and not np.ndim(new):
+            kv_bytes = int(new) * layout.geo.kv_heads * layout.head_token_bytes
+            ops += [
+                Op(op.name, op.kind, op.lane, op.flops, op.bytes, op.launches, op.count * int(np.max(prompts)))
+                for op in policy.retention.end_ops(layout.geo, kind, int(new), kv_bytes)
+            ]
+    if layout.offloaded and whole:
+        token = layout.moved_token_bytes
+        ops += cacheops.link_ops(layout, prompts * past * token, prompts * new * token)
+    return ops
+
+
+def _assemble(
+    layout: Layout, rates: Rates, ops: list[Op], kv_bytes: dict[str, Num], machine: str, tp: int
+) -> Step:
+    seconds = tuple(rates.seconds(op) for op in ops)
+    lanes: dict[str, Num] = {}
+    for op, value in zip(ops, seconds, strict=True):
+        lanes[op.lane] = lanes.get(op.lane, 0.0) + value
+    gpu = lanes.get(GPU, 0.0) + lanes.get(PEER, 0.0)
+    total = gpu
+    if layout.offloaded:
+        units = layout.policy.placement.units(layout.geo)
+        total = overlapped(*_alike(gpu, lanes[H2D], lanes[D2H]), units)
+    notes = [
+        f"{tp} of {machine}'s chips; all figures are of one chip" if tp > 1 else f"one chip of {machine}",
+        f"rates are datasheet figures times a share per kernel class: expect +-{EXPECTED_ERROR:.0%}",
+        "GPU work only: no host time, launches captured in CUDA graphs",
+    ]
+    if layout.offloaded:
+        notes.append("copies overlap compute unit by unit, double-buffered, from pinned host memory")
+    return Step(total, tuple(ops), seconds, tuple(rates.bound(op) for op in ops), lanes, kv_bytes, tuple(notes))
+
+
+def _alike(*values: Num) -> tuple[Num, ...]:
+    """All floats, or all arrays."""
+    if any(isinstance(value, np.ndarray) for value in values):
+        return tuple(np.broadcast_arrays(*[np.asarray(value, np.float64) for value in values]))
+    return tuple(float(value) for value in values)
+
+
+def _tiers(layout: Layout, held: Ints) -> dict[str, Num]:
+    """Allocated bytes by tier on one chip, from [HBM, home]."""
+    one = held.shape[-1] == 1
+    home = layout.policy.placement.home
+    tiers = {"hbm": held[0]} if home == "hbm" else {"hbm": held[0], home: held[1]}
+    return {tier: int(moved[0]) if one else moved for tier, moved in tiers.items()}
+
+
+def _count(name: str, value: Any, least: int = 1) -> Any:
+    """A whole number or an integer array, at least `least`."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu" or array.size == 0 or np.any(array < least) or np.any(array > 2**40):
+        raise UserError(f"{name} must be whole numbers from {least} to 2^40, but got {value!r}")
+    return array.astype(np.int64) if array.ndim else int(array)
+
+
+def _first(value: Num) -> float:
+    return float(np.ravel(value)[0])
+
+
+def _plain(value: Num) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else float(value)

@@ -1,0 +1,173 @@
+"""`read_trace`: a trace file of any known format to columns."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from kvsim.errors import UserError, unknown
+from kvsim.traces import clock, fields, formats
+from kvsim.traces.source import Source
+from kvsim.traces.trace import Chunk, Trace, gather
+
+DITHERS = ("uniform",)
+_COLUMN_KEYS = ("arrival", "input", "output")
+
+
+def read_trace(
+    path: str | Path,
+    *,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_unit: str | None = None,
+    limit: int | None = None,
+    dither: str | None = None,
+    seed: int = 0,
+    lengths_only: bool = False,
+) -> Trace:
+    """The requests in a trace file, CSV or JSON lines, plain or gzip.
+
+    Args:
+        format: a name from `formats.names()`; by default the file's first line decides.
+        columns: "arrival", "input" and "output" -> the file's name for it: the generic format.
+        time_unit: s (default), ms, us or ns: the generic format's clock.
+        limit: read this many requests, and no further.
+        dither: "uniform" spreads the arrivals of each clock tick over it, drawn with `seed`.
+        lengths_only: the arrivals are not used, so that a file without them will do (Vidur's): they are 0 then.
+
+    Raises:
+        UserError: the file cannot be read, is of no known format, or has a bad row: which, and what would be right.
+    """
+    path = Path(path)
+    _check_options(path, format, columns, time_unit, limit, dither, seed)
+    with Source(path, columns, time_unit or "s", lengths_only) as source:
+        name = format or ("generic" if columns else formats.detect(source))
+        reader = formats.named(name)
+        chunks = reader.read(source)
+        chunks = _refuse(source, chunks) if reader.STRICT else _drop(source, chunks)
+        parts = list(_first(chunks, limit))
+        if source.dropped and not any(map(len, parts)):
+            raise UserError(f"{path}: has no requests: all {source.dropped.total()} rows have zero tokens")
+        trace = gather(str(path), parts, block_tokens=source.block_tokens, notes=source.notes)
+        trace = replace(trace, name=_stem(path), dropped={why: rows for why, rows in source.dropped.items() if rows})
+    if dither:
+        trace = clock.spread(trace, seed)
+    return replace(trace, notes=(*trace.notes, *derived_notes(trace)))
+
+
+def derived_notes(trace: Trace) -> list[str]:
+    """The notes that follow from the other columns of a trace, and so are not written to a file."""
+    notes = [f"rows dropped: {rows:,} ({why})" for why, rows in trace.dropped.items()]
+    coarse = clock.note(trace)
+    return [*notes, coarse] if coarse else notes
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """`arrival=COLUMN,input=COLUMN,output=COLUMN`, the value of `--map`, as a mapping.
+
+    Raises:
+        UserError: a part that is no KEY=COLUMN, an unknown key, one given twice, or one that is missing.
+    """
+    columns: dict[str, str] = {}
+    for part in text.split(","):
+        key, equals, column = (side.strip() for side in part.partition("="))
+        if not equals or not column:
+            raise UserError(f"--map: {part!r} must be KEY=COLUMN, as in arrival=time,input=prompt,output=reply")
+        if key in columns:
+            raise UserError(f"--map: {key} is given twice")
+        columns[key] = column
+    _check_columns(columns, "--map")
+    return columns
+
+
+def _check_columns(columns: Mapping[str, str], where: str) -> None:
+    for key in columns:
+        if key not in _COLUMN_KEYS:
+            raise unknown("key", key, _COLUMN_KEYS, where)
+    for key in _COLUMN_KEYS:
+        if key not in columns:
+            raise UserError(f"{where}: {key} is missing; name all of {', '.join(_COLUMN_KEYS)}")
+
+
+def _check_options(
+    path: Path,
+    format: str | None,
+    columns: Mapping[str, str] | None,
+    time_unit: str | None,
+    limit: int | None,
+    dither: str | None,
+    seed: int,
+) -> None:
+    if columns is not None:
+        _check_columns(columns, f"{path}: map")
+    if format not in (None, "generic") and (columns or time_unit):
+        raise UserError(f"{path}: the {format} format knows its columns and clock; map and time unit are for generic")
+    if time_unit and not columns:
+        raise UserError(f"{path}: a time unit needs --map: the other formats know their clock")
+    if time_unit and time_unit not in fields.UNITS_PER_S:
+        raise UserError(f"{path}: time unit must be one of {', '.join(fields.UNITS_PER_S)}, but got {time_unit!r}")
+    check_limit(limit)
+    check_seed(seed)
+    if dither is not None and dither not in DITHERS:
+        raise unknown("dither", dither, DITHERS)
+
+
+def check_limit(limit: int | None) -> None:
+    """A UserError unless `limit` takes at least one request."""
+    if limit is not None and limit < 1:
+        raise UserError(f"limit must be at least 1, but got {limit}")
+
+
+def check_seed(seed: int) -> None:
+    """A UserError unless numpy takes `seed`."""
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed must be from 0 to 2**63 - 1, but got {seed}")
+
+
+def _refuse(source: Source, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The chunks; a row with zero tokens, or that arrives before the row above it, is an error."""
+    last = -np.inf
+    for chunk in chunks:
+        if not len(chunk):
+            continue
+        before = np.concatenate([[last], chunk.arrival[:-1]])
+        faults = {
+            "its prompt must have at least 1 token": chunk.prompt_tokens < 1,
+            "its output must have at least 1 token": chunk.output_tokens < 1,
+            "arrives before the row above it; sort the file by arrival": chunk.arrival < before,
+        }
+        for problem, bad in faults.items():
+            if bad.any():
+                raise UserError(f"{source.at(int(chunk.line[np.argmax(bad)]))}: {problem}")
+        last = chunk.arrival[-1]
+        yield chunk
+
+
+def _drop(source: Source, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """The chunks without their zero-token rows, which `source.dropped` counts."""
+    for chunk in chunks:
+        no_prompt, no_output = chunk.prompt_tokens < 1, chunk.output_tokens < 1
+        bad = no_prompt | no_output
+        if bad.any():
+            source.dropped["0 prompt and 0 output tokens"] += int(np.count_nonzero(no_prompt & no_output))
+            source.dropped["0 prompt tokens"] += int(np.count_nonzero(no_prompt & ~no_output))
+            source.dropped["0 output tokens"] += int(np.count_nonzero(no_output & ~no_prompt))
+            chunk = chunk.keep(~bad)
+        yield chunk
+
+
+def _first(chunks: Iterator[Chunk], limit: int | None) -> Iterator[Chunk]:
+    """The first `limit` rows, reading no further."""
+    left = limit
+    for chunk in chunks:
+        if left is not None and len(chunk) >= left:
+            yield chunk.keep(np.arange(len(chunk)) < left)
+            return
+        if left is not None:
+            left -= len(chunk)
+        yield chunk
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".csv") or path.name

@@ -1,0 +1,336 @@
+"""One list of checks for every trace format, found as the program finds them."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trace_samples import COLUMNS, SAMPLES
+
+from kvsim.errors import UserError
+from kvsim.traces import formats, source
+from kvsim.traces.read import read_trace
+from kvsim.traces.source import Source
+from kvsim.traces.trace import Trace
+
+every_format = pytest.mark.parametrize("name", formats.names())
+
+
+def _write(folder: Path, data: str | bytes) -> Path:
+    path = folder / "trace"
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def _read(folder: Path, name: str, data: str | bytes) -> Trace:
+    return read_trace(_write(folder, data), **SAMPLES[name].options)
+
+
+def _check(trace: Trace, name: str) -> None:
+    sample = SAMPLES[name]
+    assert trace.arrival_s.tolist() == list(sample.arrivals_s)
+    assert list(zip(trace.prompt_tokens.tolist(), trace.output_tokens.tolist(), strict=True)) == list(sample.good)
+    assert trace.prompt_tokens.dtype == trace.output_tokens.dtype == np.int64
+
+
+def test_every_format_has_a_sample() -> None:
+    assert sorted(SAMPLES) == formats.names()
+
+
+@every_format
+def test_format_says_what_it_is(name: str) -> None:
+    module = formats.named(name)
+    assert module.__doc__
+    assert isinstance(module.STRICT, bool)
+
+
+@every_format
+def test_only_its_own_format_recognizes_a_sample(name: str, tmp_path: Path) -> None:
+    with Source(_write(tmp_path, SAMPLES[name].text())) as opened:
+        fits = [other for other in formats.names() if formats.named(other).sniff(opened.head)]
+    assert fits == ([] if name == "generic" else [name])
+
+
+@every_format
+@pytest.mark.parametrize("change", ["plain", "gzip", "crlf", "mark", "blank lines", "no last line end", "two gzips"])
+def test_sample_reads(name: str, change: str, tmp_path: Path) -> None:
+    text = SAMPLES[name].text()
+    half = len(text) // 2
+    data = {
+        "plain": text.encode(),
+        "gzip": gzip.compress(text.encode()),
+        "crlf": text.replace("\n", "\r\n").encode(),
+        "mark": b"\xef\xbb\xbf" + text.encode(),
+        "blank lines": ("\n" + text.replace("\n", "\n\n")).encode(),
+        "no last line end": text.rstrip().encode(),
+        "two gzips": gzip.compress(text[:half].encode()) + gzip.compress(text[half:].encode()),
+    }[change]
+    _check(_read(tmp_path, name, data), name)
+
+
+@every_format
+def test_named_format_reads_the_same(name: str, tmp_path: Path) -> None:
+    _check(read_trace(_write(tmp_path, SAMPLES[name].text()), format=name, **SAMPLES[name].options), name)
+
+
+@every_format
+def test_limit_reads_no_further(name: str, tmp_path: Path) -> None:
+    sample = SAMPLES[name]
+    path = _write(tmp_path, sample.text())
+    trace = read_trace(path, limit=2, **sample.options)
+    assert trace.prompt_tokens.tolist() == [prompt for prompt, _ in sample.good[:2]]
+    assert len(read_trace(path, limit=99, **sample.options)) == 3
+
+
+@every_format
+@pytest.mark.parametrize(
+    "bad", ["-1", "1.5", "nan", "NaN", "Infinity", '""', '"many"', "true", "1e400", "2e3", "9" * 30, "null"]
+)
+@pytest.mark.parametrize("field", ["prompt", "output"])
+def test_bad_count_names_its_line(name: str, bad: str, field: str, tmp_path: Path) -> None:
+    sample = SAMPLES[name]
+    figures = (bad, 1) if field == "prompt" else (30, bad)
+    text = sample.with_rows([sample.line(0, *sample.good[0]), sample.line(1, *figures)])
+    line = len(sample.head) + 2
+    with pytest.raises(UserError, match=rf"trace:{line}: ") as caught:
+        _read(tmp_path, name, text)
+    assert "\n" not in str(caught.value)
+
+
+@every_format
+@pytest.mark.parametrize(
+    "bad", ["-1", "nan", "NaN", "Infinity", "-Infinity", '""', '"soon"', "true", "1e400", "-1e-9", "9" * 30, "null"]
+)
+def test_bad_arrival_names_its_line(name: str, bad: str, tmp_path: Path) -> None:
+    sample = SAMPLES[name]
+    text = sample.with_rows([sample.line(0, *sample.good[0]), sample.line(1, 30, 1, bad)])
+    with pytest.raises(UserError, match=rf"trace:{len(sample.head) + 2}: "):
+        _read(tmp_path, name, text)
+
+
+@every_format
+def test_zero_tokens_are_dropped_and_counted_or_refused(name: str, tmp_path: Path) -> None:
+    sample = SAMPLES[name]
+    text = sample.with_rows([sample.line(0, 700, 10), sample.line(1, 30, 0), sample.line(2, 1025, 200)])
+    if formats.named(name).STRICT:
+        with pytest.raises(UserError, match=rf":{len(sample.head) + 2}: its output must have at least 1 token"):
+            _read(tmp_path, name, text)
+        return
+    trace = _read(tmp_path, name, text)
+    assert trace.dropped == {"0 output tokens": 1}
+    assert "rows dropped: 1 (0 output tokens)" in trace.notes
+    assert trace.prompt_tokens.tolist() == [700, 1025]
+    with pytest.raises(UserError, match="all 1 rows have zero tokens"):
+        _read(tmp_path, name, sample.with_rows([sample.line(0, 30, 0)]))
+
+
+@every_format
+def test_rows_out_of_order_are_sorted_or_refused(name: str, tmp_path: Path) -> None:
+    sample = SAMPLES[name]
+    order = (0, 2, 1)
+    text = sample.with_rows(sample.line(i, *sample.good[i]) for i in order)
+    if formats.named(name).STRICT:
+        with pytest.raises(UserError, match=rf":{len(sample.head) + 3}: arrives before the row above it"):
+            _read(tmp_path, name, text)
+        return
+    trace = _read(tmp_path, name, text)
+    _check(trace, name)
+    assert any("1 rows came after a row that arrives later" in note for note in trace.notes)
+    if trace.blocks:
+        straight = _read(tmp_path, name, sample.text()).blocks
+        assert straight
+        assert trace.blocks.ids.tolist() == straight.ids.tolist()
+        assert trace.blocks.start.tolist() == straight.start.tolist()
+
+
+@every_format
+def test_cut_files_are_refused(name: str, tmp_path: Path) -> None:
+    sample = SAMPLES[name]
+    text = sample.text()
+    with pytest.raises(UserError, match="gzip data is damaged or cut off"):
+        _read(tmp_path, name, gzip.compress(text.encode())[:-9])
+    with pytest.raises(UserError, match=rf"trace:{len(sample.head) + 3}: "):
+        _read(tmp_path, name, text.rstrip()[: -len(sample.line(2, *sample.good[2])) // 2 or None])
+    if sample.head:
+        with pytest.raises(UserError, match="has no requests"):
+            _read(tmp_path, name, sample.with_rows([]))
+
+
+@every_format
+def test_missing_columns_are_named(name: str, tmp_path: Path) -> None:
+    text = SAMPLES[name].text().replace(SAMPLES[name].head[0] if SAMPLES[name].head else "", "a,b\n", 1)
+    options = SAMPLES[name].options or {"format": name}
+    with pytest.raises(UserError, match=r"unknown column|has no '|'a,b'|invalid JSON|gave|a JSON"):
+        read_trace(_write(tmp_path, text if SAMPLES[name].head else '{"a": 1}\n'), **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n \n\n", "is empty"),
+        (bytes(range(256)) * 40, "is not UTF-8 text"),
+        (b"\x1f\x8b\x08\x00garbage", "gzip data is damaged"),
+        (b"\x00" * 5000, "no trace format has the columns"),
+        (b"hello\n", "no trace format has the columns 'hello'"),
+        (b"{\n", "trace:1: invalid JSON"),
+        (b'[{"timestamp": 0}]\n', "is a JSON array"),
+        (b"[" * 100_000, "is a JSON array"),
+        (b'{"a": ' + b"[" * 100_000 + b"\n", "invalid JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}\n", "invalid JSON"),
+        (b"x" * 10_000_000, "is longer than 8000000 bytes"),
+        (b'{"a": "' + b"x" * 10_000_000 + b'"}\n', "is longer than"),
+        (b"TIMESTAMP,ContextTokens,GeneratedTokens\n" + b"1" * 10_000_000 + b"\n", "trace:2: is longer than"),
+        (b"arrived_at,num_prefill_tokens,num_decode_tokens\n1,2\n", "trace:2: has 2 columns, expected 3"),
+        (b"arrived_at,num_prefill_tokens,num_decode_tokens\n1,2,3,4\n", "trace:2: has 4 columns, expected 3"),
+        (b'arrived_at,num_prefill_tokens,num_decode_tokens\n1,"2,3\n', "invalid CSV"),
+        (b'arrived_at,num_prefill_tokens,num_decode_tokens\n1,"2\n\n\n",3\n1,x,3\n', "trace:6: num_prefill_tokens must"),
+        (b"arrived_at,num_prefill_tokens,num_decode_tokens\r1,2,3\r", "no trace format has the columns"),
+        (b'""\n""\n', "no trace format has the columns"),
+        (b"arrived_at,num_prefill_tokens,num_decode_tokens\n1," + b"2" * 200_000 + b",3\n", "CSV: field larger"),
+        (b"num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio\n3,4,7,1\n", "lengths_from"),
+        (b"a,a,num_prefill_tokens,num_decode_tokens,arrived_at,arrived_at\n1,1,1,1,1,1\n", "is there 2 times"),
+        (b'{"session_id": 1, "arrival_time_ns": 0, "sub_requests": []}\n', "sessions"),
+        (b'{"session_id": 1, "timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": [1]}\n', "sessions"),
+        (b'{"kvsim_trace": 2}\n', "kvsim_trace must be 1, but got 2"),
+        (b'{"kvsim_trace": 1, "block_tokens": -1}\n', "block_tokens must be a whole number"),
+        (b'{"kvsim_trace": 1, "notes": 3}\n', "notes must be a list"),
+        (b'{"kvsim_trace": 1, "dropped": [3]}\n', "dropped must be an object"),
+    ],
+)  # fmt: skip
+def test_bad_file_is_one_line(data: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read_trace(_write(tmp_path, data))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600 + len(str(tmp_path))
+
+
+def test_missing_file_folder_and_name_with_nul() -> None:
+    for path in ("/nowhere/at/all.csv", "/", "a\0b"):
+        with pytest.raises(UserError, match="expected a trace file"):
+            read_trace(path)
+
+
+def test_quoted_line_ends_keep_the_line_numbers_right(tmp_path: Path) -> None:
+    text = 'note,t,in,out\n"two\nlines",0,5,6\nplain,1,x,6\n'
+    with pytest.raises(UserError, match=r"trace:4: in must be a whole number from 0 to 1073741824, but got 'x'"):
+        read_trace(_write(tmp_path, text), columns=COLUMNS)
+
+
+def test_blanks_around_figures_are_read(tmp_path: Path) -> None:
+    trace = read_trace(_write(tmp_path, "t, in, out\n 0, 5, 6\n 1.5 ,7, 8 \n"), columns=COLUMNS)
+    assert trace.arrival_s.tolist() == [0.0, 1.5]
+    assert trace.prompt_tokens.tolist() == [5, 7]
+
+
+@pytest.mark.parametrize(("unit", "seconds"), [("s", 1.5e9), ("ms", 1.5e6), ("us", 1.5e3), ("ns", 1.5)])
+def test_time_units(unit: str, seconds: float, tmp_path: Path) -> None:
+    text = "t,in,out\n1700000000,5,6\n3200000000,5,6\n"
+    assert read_trace(_write(tmp_path, text), columns=COLUMNS, time_unit=unit).arrival_s.tolist() == [0.0, seconds]
+
+
+def test_nanoseconds_since_1970_stay_exact(tmp_path: Path) -> None:
+    text = "t,in,out\n1700000000000000001,5,6\n1700000000000000004,5,6\n"
+    assert read_trace(_write(tmp_path, text), columns=COLUMNS, time_unit="ns").arrival_s.tolist() == [0.0, 3e-9]
+
+
+def test_seventh_digit_of_a_stamp_counts(tmp_path: Path) -> None:
+    rows = "2023-11-16 18:17:03.9799600,1,1\n2023-11-16 18:17:03.9799607,1,1\n"
+    trace = read_trace(_write(tmp_path, "TIMESTAMP,ContextTokens,GeneratedTokens\n" + rows))
+    assert trace.arrival_s.tolist() == [0.0, 7e-7]
+
+
+@pytest.mark.parametrize(
+    "stamp", ["2023-13-01 00:00:00", "2023-11-16", "NaT", "2023-11-16 18:17:03+02:00", "now", "9999-01-01 00:00:00"]
+)
+def test_bad_stamps(stamp: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="trace:2: TIMESTAMP must be a UTC date"):
+        read_trace(_write(tmp_path, f"TIMESTAMP,ContextTokens,GeneratedTokens\n{stamp},1,1\n"))
+
+
+def test_generic_json_lines(tmp_path: Path) -> None:
+    text = '{"t": 1, "in": 5, "out": 6, "x": "ignored"}\n{"t": 2.5, "in": 7, "out": 8}\n'
+    trace = read_trace(_write(tmp_path, text), columns=COLUMNS)
+    assert trace.arrival_s.tolist() == [0.0, 1.5]
+
+
+def test_llmservingsim_checks_token_ids(tmp_path: Path) -> None:
+    row = '{"input_toks": 2, "output_toks": 1, "arrival_time_ns": 3, "input_tok_ids": %s}\n'
+    assert read_trace(_write(tmp_path, row % "[4, 5]")).notes == ("token ids are not used: no prefix is shared",)
+    for bad in ("[4]", "[4, 5, 6]", "2", "null"):
+        with pytest.raises(UserError, match="trace:1: input_tok_ids must be a list of 2 token ids"):
+            read_trace(_write(tmp_path, row % bad))
+
+
+@pytest.mark.parametrize("size", [512, 16, 32, 64, 128, 256, 1024])
+@pytest.mark.parametrize("up", [True, False])
+def test_mooncake_block_size_is_inferred(size: int, up: bool, tmp_path: Path) -> None:
+    rows = []
+    for prompt in (5000, 7777, 12345, 513):
+        ids = list(range(-(-prompt // size) if up else prompt // size))
+        rows.append(f'{{"timestamp": 0, "input_length": {prompt}, "output_length": 1, "hash_ids": {ids}}}\n')
+    trace = read_trace(_write(tmp_path, "".join(rows)))
+    assert trace.blocks
+    assert trace.blocks.tokens == size
+    assert f"block size {size} tokens" in trace.notes[0]
+    assert f"rounded {'up' if up else 'down'}" in trace.notes[0]
+
+
+def test_mooncake_refuses_a_block_size_that_does_not_fit(tmp_path: Path) -> None:
+    sample = SAMPLES["mooncake"]
+    text = sample.text() + '{"timestamp": 9000, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]}\n'
+    with pytest.raises(UserError, match=r"trace:4: input_length 6955 with 2 hash_ids: expected 14 \(blocks of 512"):
+        read_trace(_write(tmp_path, text))
+
+
+@pytest.mark.parametrize("ids", ["[1.5]", "[-1]", '["a"]', "7", "null", "[[1]]", "[true]", "[99999999999999999999]"])
+def test_bad_hash_ids(ids: str, tmp_path: Path) -> None:
+    text = f'{{"timestamp": 0, "input_length": 10, "output_length": 1, "hash_ids": {ids}}}\n'
+    with pytest.raises(UserError, match="trace:1: hash_ids"):
+        read_trace(_write(tmp_path, text))
+
+
+def test_bailian_is_not_taken_for_mooncake(tmp_path: Path) -> None:
+    text = '{"chat_id": 1, "timestamp": 61.1, "input_length": 16, "output_length": 1, "hash_ids": [1]}\n'
+    with pytest.raises(UserError, match="no trace format has the keys"):
+        read_trace(_write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "azur"}, "did you mean azure"),
+        ({"format": "generic"}, "needs --map"),
+        ({"format": "azure", "columns": COLUMNS}, "map and time unit are for generic"),
+        ({"columns": {"arival": "t"}}, "did you mean arrival"),
+        ({"columns": {"arrival": "t"}}, "input is missing"),
+        ({"columns": COLUMNS, "time_unit": "min"}, "time unit must be one of s, ms, us, ns"),
+        ({"time_unit": "ms"}, "needs --map"),
+        ({"limit": 0}, "limit must be at least 1"),
+        ({"dither": "poisson"}, "unknown dither"),
+        ({"seed": -1}, "seed must be from 0"),
+        ({"columns": {**COLUMNS, "input": "inn"}}, "did you mean in"),
+    ],
+)
+def test_bad_options(options: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        read_trace(_write(tmp_path, SAMPLES["generic"].text()), **options)  # type: ignore[arg-type]
+
+
+def test_many_rows_are_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "_READ_BYTES", 1000)
+    monkeypatch.setattr("kvsim.traces.rows._CSV_ROWS", 7)
+    monkeypatch.setattr("kvsim.traces.rows._JSON_CHARACTERS", 1500)
+    rows = [f"{i / 4},{i + 1},{i % 5 + 1}\n" for i in range(1000)]
+    path = _write(tmp_path, "arrived_at,num_prefill_tokens,num_decode_tokens\n" + "".join(rows))
+    trace = read_trace(path)
+    assert trace.prompt_tokens.tolist() == list(range(1, 1001))
+    rows[777] = "1,2,x\n"
+    with pytest.raises(UserError, match="trace:779: num_decode_tokens"):
+        read_trace(_write(tmp_path, "arrived_at,num_prefill_tokens,num_decode_tokens\n" + "".join(rows)))
+    lines = [SAMPLES["mooncake"].line(0, 100 + i, 5, 1000 + i) + "\n" for i in range(300)]
+    assert read_trace(_write(tmp_path, "".join(lines))).prompt_tokens.tolist() == list(range(100, 400))
+    lines[222] = "{}\n"
+    with pytest.raises(UserError, match="trace:223: has no 'timestamp'"):
+        read_trace(_write(tmp_path, "".join(lines)))

@@ -1,0 +1,69 @@
+"""A small sample of every trace format, made here: header, rows, and how to spoil a row's figures."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+COLUMNS = {"arrival": "t", "input": "in", "output": "out"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`rows` requests; `line(i, prompt, output, arrival)` writes one, a figure replaced by what is given as text."""
+
+    head: tuple[str, ...]
+    line: Callable[..., str]
+    good: tuple[tuple[int, int], ...] = ((700, 10), (30, 1), (1025, 200))
+    arrivals_s: tuple[float, ...] = (0.0, 0.5, 2.0)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """A sound file."""
+        return self.with_rows(self.line(i, *lengths) for i, lengths in enumerate(self.good))
+
+    def with_rows(self, rows: Any) -> str:
+        return "".join(f"{line}\n" for line in (*self.head, *rows))
+
+
+def _azure(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    stamps = ("2024-05-10 00:00:00", "2024-05-10 00:00:00.5000000", "2024-05-10 00:00:02+00:00")
+    return f"{arrival or stamps[i]},{prompt},{output}"
+
+
+def _mooncake(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    count = -(-prompt // 512) if isinstance(prompt, int) and prompt > 0 else 1
+    ids = json.dumps([0, *range(10 * i + 1, 10 * i + count)])
+    time = arrival or (5000, 5500, 7000)[i]
+    return f'{{"timestamp": {time}, "input_length": {prompt}, "output_length": {output}, "hash_ids": {ids}}}'
+
+
+def _own(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    return f'{{"arrival_s": {arrival or (0.0, 0.5, 2.0)[i]}, "prompt_tokens": {prompt}, "output_tokens": {output}}}'
+
+
+SAMPLES = {
+    "azure": Sample(("TIMESTAMP,ContextTokens,GeneratedTokens",), _azure),
+    "burstgpt": Sample(
+        ("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type",),
+        lambda i, p, o, a=None: f"{a or (5, 45, 118)[i]},GPT-4,{p},{o},0,Conversation log",
+        arrivals_s=(0.0, 40.0, 113.0),
+    ),
+    "generic": Sample(
+        ("id,t,in,out",),
+        lambda i, p, o, a=None: f'"r,{i}",{a or (100.0, 100.5, 102.0)[i]},{p},{o}',
+        options={"columns": COLUMNS},
+    ),
+    "kvsim": Sample(('{"kvsim_trace": 1, "block_tokens": 0}',), _own),
+    "llmservingsim": Sample(
+        (),
+        lambda i, p, o, a=None: (
+            f'{{"input_toks": {p}, "output_toks": {o}, "arrival_time_ns": {a or (7, 500000007, 2000000007)[i]}}}'
+        ),
+    ),
+    "mooncake": Sample((), _mooncake),
+    "vidur": Sample(
+        ("arrived_at,num_prefill_tokens,num_decode_tokens",),
+        lambda i, p, o, a=None: f"{a or (0.0, 0.5, 2.0)[i]},{p},{o}",
+    ),
+}
