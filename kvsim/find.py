@@ -31,11 +31,28 @@ def _part(what: str, value: Any, kind: type[Spec], folder: str) -> Any:
     return value if isinstance(value, kind) else load(kind, _path(what, value, folder))
 
 
+def _base(name: str) -> tuple[str, int]:
+    """`h100x8` -> ("h100", 8)."""
+    many = re.fullmatch(r"(.+?)x([1-9]\d*)", name)
+    return (many[1], int(many[2])) if many and many[1] in names("hardware/systems") else (name, 1)
+
+
+def data_files(hw: str, model: str) -> dict[str, Path]:
+    """The files that describe a machine and a model, by their names in a report's provenance."""
+    path = _path("hw", _base(hw)[0], "hardware/systems")
+    system = load(System, path)
+    parts = [(system.chip, "chips"), (system.host_link, "links"), *((link, "links") for link in system.peer_links)]
+    found = [path, _path("model", model, "workloads/models")]
+    for part, folder in (*parts, (system.host, "hosts")):
+        if isinstance(part, str):
+            found.append(_path("part", part, f"hardware/{folder}"))
+    return {(str(p.relative_to(ROOT)) if p.is_relative_to(ROOT) else str(p)): p for p in found}
+
+
 @cache
 def machine(name: str) -> Machine:
     """The system `h100`, N chips of it (`h100x8`), or a user's file (`./mine.yaml`)."""
-    many = re.fullmatch(r"(.+?)x([1-9]\d*)", name)
-    base, times = (many[1], int(many[2])) if many and many[1] in names("hardware/systems") else (name, 1)
+    base, times = _base(name)
     if times not in (1, 2, 4, 8):
         raise UserError(f"hw {name!r}: a system has 1, 2, 4 or 8 chips, but got {times}")
     system = load(System, _path("hw", base, "hardware/systems"))

@@ -26,10 +26,7 @@ class OneOp:
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
-        return {
-            key: value.tolist() if isinstance(value, np.ndarray) else value
-            for key, value in vars(self).items()
-        }
+        return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in vars(self).items()}
 
 
 def _gemm(*, m: Num, n: Num, k: Num, dtype: str = "bf16") -> Op:
@@ -37,19 +34,18 @@ def _gemm(*, m: Num, n: Num, k: Num, dtype: str = "bf16") -> Op:
 
 
 def _attention_decode(
-    *, batch: Num, context: Num, heads: Num, kv_heads: Num, head_dim: Num, kv_dtype: str = "bf16"
+    *, batch: Any, context: Any, heads: Any, kv_heads: Any, head_dim: Any, kv_dtype: str = "bf16"
 ) -> Op:
     tokens = batch * context
     width = _dtype_bytes(kv_dtype)
     instructions = tokens * kv_heads * head_dim * 2 * 2 if width < 2 else 0
     moved = 2 * tokens * kv_heads * head_dim * width
     flops = 4 * tokens * heads * head_dim
-    return kernels.attention_decode(
-        "attention_decode", batch, flops, moved, 4.0 * heads * head_dim, instructions, 1, 1  # type: ignore[arg-type]
-    )
+    query_bytes = 4.0 * heads * head_dim
+    return kernels.attention_decode("attention_decode", batch, flops, moved, query_bytes, instructions, 1, 1)
 
 
-def _attention_prefill(*, batch: Num, new: Num, past: Num = 0, heads: Num, kv_heads: Num, head_dim: Num) -> Op:
+def _attention_prefill(*, batch: Any, new: Any, past: Any = 0, heads: Any, kv_heads: Any, head_dim: Any) -> Op:
     pairs = new * past + new * (new + 1) / 2
     moved = batch * (4.0 * new * heads * head_dim + 4.0 * (past + new) * kv_heads * head_dim)
     return kernels.attention_prefill("attention_prefill", batch * pairs * 4 * heads * head_dim, moved, 1, 1)
@@ -74,6 +70,10 @@ KINDS: dict[str, Callable[..., Op]] = {
 }
 
 
+_TEXTS = ("dtype", "kv_dtype", "lane")
+_MOST = 1e18
+
+
 def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
     """One Op on one chip of `hw` (all_reduce: on `gpus` chips of it).
 
@@ -95,11 +95,19 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
     missing = [name for name in names if name not in shape and name not in known]
     if missing:
         raise UserError(f"op {kind}: needs {' '.join(missing)}; it takes {' '.join(names)}")
-    figures = {key: value if isinstance(value, str) else _positive(kind, key, value) for key, value in shape.items()}
+    figures: dict[str, Any] = {
+        key: str(value) if key in _TEXTS else _positive(kind, key, value) for key, value in shape.items()
+    }
+    try:
+        np.broadcast_shapes(*(np.shape(value) for value in figures.values()))
+    except ValueError:
+        raise UserError(f"op {kind}: lists must be of one length") from None
     machine = find.machine(hw)
     gpus = figures.get("gpus", 1)
     if np.ndim(gpus) or (kind == "all_reduce" and (gpus < 2 or gpus > machine.chips or gpus != int(gpus))):
-        raise UserError(f"op {kind}: gpus must be 2 to {machine.chips} ({machine.name} has that many), but got {gpus!r}")
+        raise UserError(
+            f"op {kind}: gpus must be 2 to {machine.chips} ({machine.name} has that many), but got {gpus!r}"
+        )
     if kind == "all_reduce":
         figures["gpus"] = gpus = int(gpus)
     rates = Rates.of(machine, gpus)
@@ -113,7 +121,9 @@ def _positive(kind: str, key: str, value: Any) -> Num:
     least = 0 if key == "past" else np.finfo(float).tiny
     if array.dtype.kind not in "iuf" or array.size == 0 or not np.all(np.isfinite(array)) or np.any(array < least):
         raise UserError(f"op {kind}: {key} must be a positive number, but got {value!r}")
-    return array if array.ndim else array.item()  # type: ignore[no-any-return]
+    if np.any(array > _MOST):
+        raise UserError(f"op {kind}: {key} must be at most {_MOST:g}, but got {value!r}")
+    return array.astype(np.float64) if array.ndim else array.item()
 
 
 def _dtype(dtype: str) -> str:

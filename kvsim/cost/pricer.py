@@ -190,6 +190,8 @@ class Pricer:
 
     def link_busy_s(self, fetched: int, returned: int, steps: int) -> tuple[float, float]:
         """Seconds that both directions were busy in `steps` steps."""
+        if not self.units:
+            return 0.0, 0.0
         latency = self._link_latency * steps
         return latency + fetched * self._fetch_s_per_byte, latency + returned * self._return_s_per_byte
 

@@ -17,6 +17,7 @@ class Ledger:
     def __init__(self, rows: int) -> None:
         self._data: Ints = np.zeros((rows, _COLUMNS), np.int64)
         self._first = 0  # the step of column 0
+        self._end = 0  # beyond the last step added to
 
     def add(self, rows: Ints, step: int) -> None:
         """Add `rows` [rows, n] to the n steps from `step` on. Steps before the last one added to may be forgotten."""
@@ -25,6 +26,7 @@ class Ledger:
             self._make_room(start, count)
             start = 0
         self._data[:, start : start + count] += rows
+        self._end = max(self._end, step + count)
 
     def subtract(self, rows: Ints, step: int) -> None:
         """Take `rows` [rows, n] back from the n steps from `step` on."""
@@ -49,11 +51,11 @@ class Ledger:
         return column
 
     def _make_room(self, start: int, count: int) -> None:
-        """Move column `start` to the front, with room for `count` columns more than twice over."""
-        rows, width = self._data.shape
-        start = min(start, width)
-        while width < 2 * max(count, width - start):
+        """Move column `start` to the front, with room twice over for `count` columns and for all that were added to."""
+        needed, width = max(count, self._end - self._first - start), _COLUMNS
+        while width < 2 * needed:
             width *= 2
-        moved = np.zeros((rows, width), np.int64)
-        moved[:, : self._data.shape[1] - start] = self._data[:, start:]
-        self._data, self._first = moved, self._first + start
+        old = self._data[:, start : self._end - self._first] if start < self._end - self._first else self._data[:, :0]
+        self._data = np.zeros((len(self._data), width), np.int64)
+        self._data[:, : old.shape[1]] = old
+        self._first += start

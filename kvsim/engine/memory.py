@@ -43,6 +43,7 @@ class Memory:
                 "not divide; set one that does, or prefix_caching=false"
             )
         self.hbm = self.home = 0  # of prefilling sequences
+        self.peak = (0, 0)
         self.late_hbm = self.late_home = 0  # freed by the last step; an asynchronous plan cannot use it yet
         self._hbm = self._home = 0  # of decoding sequences, at the step last looked at
         self._shared_blocks = 0  # held through the prefix cache, counted for each sequence
@@ -97,9 +98,11 @@ class Memory:
         self.settle()  # what runs allocates first, and may evict
         return self.cache.lookup(self._runs(seq, seq.tokens - 1))
 
-    def admit(self, seq: Sequence, hits: list[Run], tokens: int, fit_tokens: int, spare: float) -> bool:
-        """Allocate a sequence's first `tokens` tokens if `fit_tokens` of them would fit, its hits taken."""
-        hbm, home = self._allocated(fit_tokens)
+    def admit(
+        self, seq: Sequence, hits: list[Run], now: tuple[int, int], whole: tuple[int, int], spare: float
+    ) -> bool:
+        """Allocate `now` (HBM, home) bytes for a sequence if `whole` would fit, its hits taken."""
+        hbm, home = whole
         cache, named = self.cache, sum(blocks for _, blocks in hits)
         copies = (named - cache.revived(hits)) * self.block_bytes if cache else 0
         if not self.fits(hbm if self.layout.offloaded else hbm - copies, home - copies, spare):
@@ -108,12 +111,22 @@ class Memory:
             cache.acquire(hits)
             seq.held, seq.shared = dict(hits), named
             self._shared_blocks += named
-        self._hold(seq, *self._allocated(tokens))
+        self._hold(seq, *now)
         return True
+
+    def prefilled(self, tokens: int) -> tuple[int, int]:
+        """(HBM, home) bytes of `tokens` prompt tokens that were just read."""
+        hbm, home = self.layout.allocated_while_prefilling(tokens).tolist()
+        return hbm, home
+
+    def largest(self, prompt: int, tokens: int) -> tuple[int, int]:
+        """(HBM, home) bytes of a sequence at its largest, between the end of its prompt and `tokens` tokens."""
+        hbm, home = self.layout.largest_allocated(np.array([prompt]), np.array([tokens]))
+        return int(hbm[0]), int(home[0])
 
     def grow(self, seq: Sequence, tokens: int) -> bool:
         """Allocate up to a prefilling sequence's first `tokens` tokens, if they fit."""
-        hbm, home = self._allocated(tokens)
+        hbm, home = self.prefilled(tokens)
         if not self.fits(max(0, hbm - seq.hbm), max(0, home - seq.home)):
             return False
         self._hold(seq, max(hbm, seq.hbm), max(home, seq.home))
@@ -121,7 +134,7 @@ class Memory:
 
     def hold_through(self, seq: Sequence) -> None:
         """Allocate what a span of chunks has computed; `steps_that_fit` said that it fits."""
-        hbm, home = self._allocated(seq.computed)
+        hbm, home = self.prefilled(seq.computed)
         self._hold(seq, max(hbm, seq.hbm), max(home, seq.home))
 
     def end_prefill(self, seq: Sequence) -> None:
@@ -148,14 +161,18 @@ class Memory:
         self.late_hbm += hbm - (0 if self.layout.offloaded else shared)
         self.late_home += home - shared
 
-    def prefilled_bytes(self, tokens: int) -> int:
-        """Home bytes of a prompt of `tokens` tokens that was just read."""
-        return self._allocated(tokens)[1]
-
     def settle(self) -> None:
         """Let the prefix cache evict what allocation took up to the step last looked at."""
         if self.cache:
             self.cache.settle((self.capacity[1] - self.used()[1]) // self.block_bytes)
+
+    def close(self) -> None:
+        """The step last looked at was run: note the peaks, and settle."""
+        hbm, home = self.used()
+        if hbm > self.peak[0] or home > self.peak[1]:
+            self.peak = (max(hbm, self.peak[0]), max(home, self.peak[1]))
+        if self.cache:
+            self.cache.settle((self.capacity[1] - home) // self.block_bytes)
 
     def _hold(self, seq: Sequence, hbm: int, home: int) -> None:
         self.hbm += hbm - seq.hbm
@@ -166,10 +183,6 @@ class Memory:
         held = sum(seq.held.values())
         self._shared_blocks += held - seq.shared
         seq.shared = held
-
-    def _allocated(self, tokens: int) -> tuple[int, int]:
-        hbm, home = self.layout.allocated_while_prefilling(tokens)
-        return int(hbm), int(home)
 
     def _runs(self, seq: Sequence, tokens: int) -> list[Run]:
         """A sequence's first `tokens` tokens as runs of full blocks: the trace's ids, then its own."""

@@ -158,9 +158,6 @@ class Replica:
         counters.swapped_in_bytes += plan.swapped_in_bytes
         counters.swapped_out_bytes += plan.swapped_out_bytes
         counters.tokens += steps * (plan.decodes + sum(seq.chunk for seq in plan.chunks))
-        hbm, home = self.scheduler.memory.used()
-        counters.peak_hbm_bytes = max(counters.peak_hbm_bytes, hbm)
-        counters.peak_home_bytes = max(counters.peak_home_bytes, home)
         if self.pricer.units:
             fetched, returned = self.pricer.link_bytes(plan.decodes, span.rows, span.chunk, steps)
             counters.fetched_bytes += fetched

@@ -48,8 +48,6 @@ class Counters:
     swapped_in_bytes: int = 0
     swapped_out_bytes: int = 0
     tokens: int = 0  # through the layers, prompts and outputs
-    peak_hbm_bytes: int = 0
-    peak_home_bytes: int = 0
     max_running: int = 0
     prompt_tokens: int = 0  # of admitted prompts, once each
     hit_tokens: int = 0

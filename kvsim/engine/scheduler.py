@@ -94,8 +94,8 @@ class Scheduler:
         if not (decodes or chunks or swapped_in or swapped_out):
             return self._idle(blocked, cutoff_s)
         settled = not (preempted or unseen or swapped_in or (blocked and self._late))
-        is_open = not (blocked or budget <= 0 or self._full(decodes) or serving.static_batches)
         self._forget_late()
+        is_open = not (blocked or budget <= 0 or self._full(decodes) or serving.static_batches)
         return Plan(decodes, chunks, self._span(decodes, chunks) if settled else 1, is_open, swapped_in, swapped_out)
 
     def _idle(self, blocked: bool, cutoff_s: float) -> Plan | None:
@@ -142,9 +142,13 @@ class Scheduler:
             chunk = budget
         elif chunk > budget and beside:
             return False
-        whole = seq.prompt + seq.target if serving.admission == "reserve_output" else seq.tokens
-        first = computed + chunk if serving.admission == "prompt_fits" else whole
-        if not self.memory.admit(seq, hits, first, whole, serving.watermark):
+        memory = self.memory
+        if serving.admission == "reserve_output":
+            whole = memory.largest(seq.tokens, seq.prompt + seq.target)
+        else:
+            whole = memory.prefilled(seq.tokens)
+        now = memory.prefilled(computed + chunk) if serving.admission == "prompt_fits" else whole
+        if not memory.admit(seq, hits, now, whole, serving.watermark):
             return False
         self._enter(seq)
         seq.computed, seq.chunk = computed, chunk
@@ -212,7 +216,7 @@ class Scheduler:
         if done:
             return int(seq.rows[self.memory.home_row, done - 1])
         next_token = int(self._demand(seq.tokens, 1)[self.memory.home_row, 0])
-        return min(next_token, self.memory.prefilled_bytes(seq.tokens))
+        return min(next_token, self.memory.prefilled(seq.tokens)[1])
 
     # -- commit ----------------------------------------------------------------------------------------------------------
 
@@ -227,7 +231,7 @@ class Scheduler:
             if steps > 1:
                 memory.look(self.step + steps - 1)
             self.step += steps
-        memory.settle()
+        memory.close()
         ended = self._end_decodes()
         emitted = [seq for seq in plan.chunks if seq.computed >= seq.tokens]
         for seq in emitted:
@@ -238,8 +242,9 @@ class Scheduler:
         for seq in emitted:
             if seq.generated < seq.target or self.step < self._batch_end:
                 steps_left = max(seq.target - seq.generated, self._batch_end - self.step)
+                rows = self._rows(seq, steps_left)
                 memory.end_prefill(seq)
-                self._decode_from(seq, self.step, self._rows(seq, steps_left))
+                self._decode_from(seq, self.step, rows)
             else:
                 self._leave(seq, seq.tokens, seq.hbm, seq.home)
             if seq.generated >= seq.target:
@@ -250,8 +255,7 @@ class Scheduler:
         rows = self._demand(seq.tokens, steps)
         if self.serving.admission == "reserve_output":  # allocated once, at its largest
             rows = rows.copy()
-            rows[self.memory.hbm_row] = rows[self.memory.hbm_row, -1]
-            rows[self.memory.home_row] = rows[self.memory.home_row, -1]
+            rows[self.memory.hbm_row], rows[self.memory.home_row] = seq.hbm, seq.home
         return rows
 
     def _decode_from(self, seq: Sequence, step: int, rows: Ints) -> None:

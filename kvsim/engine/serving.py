@@ -73,6 +73,8 @@ class Serving:
         ):  # fmt: skip
             require(0 <= getattr(self, name) < float("inf"), f"{name} must be at least 0, but got {getattr(self, name)}")
         require(0 <= self.watermark < 1, f"watermark must be in [0, 1), but got {self.watermark}")
+        reserved = self.admission == "reserve_output" or not self.static_batches
+        require(reserved, f"static_batches needs admission reserve_output, but got {self.admission}")
         fits = self.max_num_batched_tokens >= self.max_num_seqs
         few = f"max_num_batched_tokens must be at least max_num_seqs ({self.max_num_seqs}), but got {{}}"
         require(fits or not self.chunked_prefill, few.format(self.max_num_batched_tokens))

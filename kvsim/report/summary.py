@@ -32,7 +32,8 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
     chips, hours = tp * replicas, duration_s / 3600
     busy = _busy(run)
     energy_j = _energy_j(run, busy["gpu"], duration_s)
-    total = {key: sum(getattr(replica.counters, key) for replica in run.replicas) for key in ("prompt_tokens", "hit_tokens")}
+    keys = ("prompt_tokens", "hit_tokens", "sequences", "steps")
+    total = {key: sum(getattr(replica.counters, key) for replica in run.replicas) for key in keys}
     return {
         "requests": {
             "injected": int(arrived.sum()),
@@ -57,13 +58,14 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
         "kv_bytes_per_token": _kv_bytes_per_token(run, done),
         "kv_capacity_tokens": kv_capacity_tokens(run),
         "max_running": max(replica.counters.max_running for replica in run.replicas),
+        "mean_running": _ratio(total["sequences"], total["steps"]),
         "preemptions": int(columns.preemptions.sum()),
         "prefix_hit_ratio": _ratio(total["hit_tokens"], total["prompt_tokens"]) or 0.0,
         "bytes_moved": _bytes_moved(run),
         "busy": busy,
         "usd_per_mtok": _ratio(machine.price_usd_per_h * chips * hours * 1e6, output),
         "joules_per_token": _ratio(energy_j, output),
-        "steps": sum(replica.counters.steps for replica in run.replicas),
+        "steps": total["steps"],
         "events": sum(replica.counters.events for replica in run.replicas),
         "chips": chips,
         "replicas": replicas,
@@ -90,9 +92,9 @@ def kv_capacity_tokens(run: Simulation) -> int:
 
 def _spread(values: Floats) -> dict[str, float | None]:
     if not len(values):
-        return {name: None for name in ("mean", *(f"p{p}" for p in PERCENTILES))}
+        return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTILES)))
     ranks = np.percentile(values, PERCENTILES)
-    return {"mean": float(values.mean())} | {f"p{p}": float(v) for p, v in zip(PERCENTILES, ranks, strict=True)}
+    return {"mean": float(values.mean()), **{f"p{p}": float(v) for p, v in zip(PERCENTILES, ranks, strict=True)}}
 
 
 def _tpot_s(run: Simulation, done: NDArray[np.bool_]) -> Floats:
@@ -109,9 +111,9 @@ def _between(run: Simulation, arrived: NDArray[np.bool_]) -> int:
 
 
 def _peak_bytes(run: Simulation) -> dict[str, int]:
-    peaks = {HBM: run.capacity.resident_bytes + max(replica.counters.peak_hbm_bytes for replica in run.replicas)}
+    peaks = {HBM: run.capacity.resident_bytes + max(replica.scheduler.memory.peak[0] for replica in run.replicas)}
     home = run.layout.policy.placement.home
-    peaks[DRAM] = max(replica.counters.peak_home_bytes for replica in run.replicas) if home == DRAM else 0
+    peaks[DRAM] = max(replica.scheduler.memory.peak[1] for replica in run.replicas) if home == DRAM else 0
     if run.serving.preemption == "swap":
         peaks[DRAM] += max(replica.scheduler.peak_swapped_bytes for replica in run.replicas)
     return peaks

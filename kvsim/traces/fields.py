@@ -37,7 +37,7 @@ def whole(value: object, where: str, most: int = MAX_TOKENS) -> int:
     """A count: digits in CSV, an integer in JSON, from 0 to `most`; anything else is a UserError at `where`."""
     number = value
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,30}", value.strip(), re.ASCII):
-        number = int(value)
+        number = int(value.strip())  # int() itself strips less than str.strip()
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= most:
         raise UserError(f"{where} must be a whole number from 0 to {most}, but got {show(value)}")
     return number

@@ -13,9 +13,9 @@ from kvsim.engine.check import checker
 from kvsim.engine.serving import Serving
 from kvsim.engine.simulate import Observer, Simulation, simulate
 from kvsim.errors import UserError, unknown
+from kvsim.report.bound import bound
 from kvsim.report.summary import summarize
 from kvsim.traces.trace import Trace
-from kvsim.traits.policy import parameters
 from kvsim.traits.policy import policy as named_policy
 
 DEFAULTS = {"hw": "h100", "model": "llama-3-8b", "policy": "full", "serving": "vllm"}
@@ -56,7 +56,7 @@ def run(
     time_unit: str | None = None,
     dither: str | None = None,
     observers: tuple[Observer, ...] = (),
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Replay a trace on a machine under a policy.
 
@@ -68,6 +68,8 @@ def run(
         replicas: copies of the system; tp: chips that share a model, default all of the system.
         until_s: stop the clock there. warmup_s: leave earlier arrivals out of the statistics.
         check: verify the invariants after every step. exact: step token by token; the result is the same.
+        observers: called after each span of steps.
+        progress: called now and then with the requests that have arrived, and with all of them.
 
     Raises:
         UserError: anything that a user can mend.
@@ -76,19 +78,26 @@ def run(
     if not isinstance(trace, Trace):
         from kvsim.traces.open import open_trace
 
-        options = {"format": trace_format, "columns": columns, "time_unit": time_unit, "dither": dither}
-        trace, workload = open_trace(str(trace), limit=limit, seed=seed, **options)
+        _check_names(hw, policy, model, serving, fidelity)
+        trace, workload = open_trace(
+            trace,
+            format=trace_format,
+            columns=columns,
+            time_unit=time_unit,
+            dither=dither,
+            limit=limit,
+            seed=seed,
+        )
     else:
         trace, workload = trace.head(limit) if limit else trace, None
     given = {"hw": hw, "policy": policy, "model": model, "serving": serving}
-    names = {
-        key: value or getattr(workload, key, None) or DEFAULTS[key]
-        for key, value in given.items()
+    names: dict[str, str] = {
+        key: (getattr(workload, key, None) or DEFAULTS[key]) if value is None else value for key, value in given.items()
     }
     settings = {**(getattr(workload, "set", None) or {}), **(settings or {})}
     machine, chosen = find.machine(names["hw"]), named_policy(names["policy"], fidelity)
-    copies = replicas or getattr(workload, "replicas", None) or 1
-    chips = tp or machine.chips
+    copies = (getattr(workload, "replicas", None) or 1) if replicas is None else replicas
+    chips = machine.chips if tp is None else tp
     if chips < 1 or machine.chips % chips:
         raise UserError(f"tp must divide the {machine.chips} chips of {machine.name}, but got {chips}")
     if copies < 1:
@@ -98,6 +107,7 @@ def run(
     if not 0 <= warmup_s < float("inf"):
         raise UserError(f"warmup must be at least 0 s, but got {warmup_s}")
     preset = serving_preset(names["serving"], settings)
+    total = len(trace)
     simulation = simulate(
         trace,
         machine,
@@ -109,14 +119,27 @@ def run(
         exact=exact,
         until_s=until_s,
         observers=(*observers, *((checker,) if check else ())),
-        progress=progress,
+        progress=None if progress is None else lambda arrived: progress(arrived, total),
     )
     names["trace"] = trace.name
     figures = summarize(simulation, warmup_s)
+    why = bound(simulation, figures, names, fidelity)
+    figures["bound"], figures["gpu_time"] = why.sentence, why.gpu_time
     figures["wall_s"] = time.perf_counter() - begun
     figures["names"] = names
     figures["assumptions"] = assumptions(simulation, fidelity, copies)
     return Report(figures, simulation, names)
+
+
+def _check_names(hw: str | None, policy: str | None, model: str | None, serving: str | None, fidelity: str) -> None:
+    """Refuse names that do not exist before a long trace is read."""
+    if hw is not None:
+        find.machine(hw)
+    if model is not None:
+        find.model(model)
+    if serving is not None:
+        serving_preset(serving)
+    named_policy(DEFAULTS["policy"] if policy is None else policy, fidelity)
 
 
 def serving_preset(name: str, settings: Mapping[str, Any] | None = None) -> Serving:
@@ -173,7 +196,8 @@ def assumptions(run: Simulation, fidelity: str, copies: int) -> list[str]:
     notes.append(f"policy at {fidelity} fidelity")
     notes.append(
         f"host time {serving.cpu_step_s * 1e3:g} ms a step and {serving.cpu_seq_s * 1e6:g} us a sequence"
-        f"{', hidden behind the step before' if serving.asynchronous else ''}; {serving.api_s * 1e3:g} ms before the queue"
+        f"{', hidden behind the step before' if serving.asynchronous else ''}; "
+        f"{serving.api_s * 1e3:g} ms before the queue"
     )
     notes.append("outputs have the trace's lengths (a server given max_tokens and told to ignore EOS)")
     if serving.prefix_caching and layout.policy.reuse == "none":

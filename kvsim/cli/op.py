@@ -1,0 +1,76 @@
+"""`kvsim op`: one Op by its shape."""
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from kvsim.oneop import OneOp
+
+_NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+@click.command("op")
+@click.argument("kind")
+@click.argument("shape", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--hw", required=True, metavar="NAME", help="Machine, see `kvsim list hw`.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with SI units instead of the table.")
+def op_command(kind: str, shape: tuple[str, ...], hw: str, as_json: bool) -> None:
+    """Price one Op by its shape: a kernel, a copy or a collective.
+
+    KIND is gemm (m n k dtype), attention_decode (batch context heads kv_heads head_dim kv_dtype), attention_prefill
+    (batch new past heads kv_heads head_dim), copy (lane bytes) or all_reduce (bytes gpus). A list such as m=1,16,256
+    gives a row for each.
+
+    \b
+    kvsim op gemm m=16 n=4096 k=14336 --hw h100
+    kvsim op attention_decode batch=8 context=4096,32768 heads=32 kv_heads=8 head_dim=128 --hw a100-80
+    kvsim op copy lane=h2d bytes="1 GB" --hw rtx4090 --json
+    """
+    from kvsim.cli.options import pairs
+    from kvsim.oneop import op
+
+    given = pairs(shape, f"op {kind}: an argument")
+    found = op(kind, hw=hw, **{name: _value(name, text) for name, text in given.items()})
+    if as_json:
+        click.echo(json.dumps(found.to_json(), allow_nan=False))
+        return
+    click.echo(_table(kind, given, hw, found))
+
+
+def _value(name: str, text: str) -> Any:
+    """A number, an array of them, or the text itself. Bytes may carry a unit."""
+    if name == "bytes" and not _NUMBER.fullmatch(text) and "," not in text:
+        from kvsim.units import bytes_of
+
+        return bytes_of(text, "op: bytes")
+    parts = text.split(",")
+    if not all(_NUMBER.fullmatch(part) for part in parts):
+        return text
+    values = [float(part) if re.search(r"[.eE]", part) else int(part) for part in parts]
+    if len(values) == 1:
+        return values[0]
+    import numpy as np
+
+    return np.array(values)
+
+
+def _table(kind: str, given: dict[str, str], hw: str, found: "OneOp") -> str:
+    import numpy as np
+
+    from kvsim.report.words import percent, seconds
+
+    size = np.size(found.seconds)
+    listed = {name: text.split(",") for name, text in given.items() if "," in text}
+    fixed = " ".join(f"{name}={text}" for name, text in given.items() if name not in listed)
+    lines = [f"{kind} {fixed} on {hw}"]
+    columns = [np.broadcast_to(figure, (size,)) for figure in (found.seconds, found.roofline_s, found.efficiency)]
+    lines.append("  " + "".join(f"{name:>12}" for name in (*listed, "time", "roofline", "efficiency")))
+    for i, (took, ideal, share) in enumerate(zip(*columns, strict=True)):
+        shape = [texts[i] for texts in listed.values()]
+        texts = (*shape, seconds(float(took)), seconds(float(ideal)), percent(float(share)))
+        lines.append("  " + "".join(f"{text:>12}" for text in texts))
+    lines.append(f"  bound by {found.bound}; {found.provenance} rates")
+    return "\n".join(lines)

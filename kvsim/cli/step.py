@@ -1,0 +1,59 @@
+"""`kvsim step`: one step of a replica, Op by Op and lane by lane."""
+
+import json
+from typing import Any
+
+import click
+
+
+@click.command("step")
+@click.option("--hw", required=True, metavar="NAME", help="Machine, see `kvsim list hw`.")
+@click.option("--model", required=True, metavar="NAME", help="Model, see `kvsim list models`.")
+@click.option("--policy", default="full", show_default=True, metavar="NAME", help="What happens to the cache.")
+@click.option("--phase", default="decode", show_default=True, metavar="PHASE", help="prefill, decode or mixed.")
+@click.option("--batch", type=int, default=1, show_default=True, metavar="B", help="Sequences; prompts of a prefill.")
+@click.option("--context", type=int, default=1024, show_default=True, metavar="N", help="Tokens of each after it.")
+@click.option("--chunk", type=int, default=512, show_default=True, metavar="C", help="mixed: new prompt tokens.")
+@click.option("--past", type=int, default=0, show_default=True, metavar="P", help="mixed: earlier ones.")
+@click.option("--generated", type=int, default=1, show_default=True, metavar="G", help="Of these, not prompt.")
+@click.option("--tp", type=int, metavar="T", help="Chips that share the model. [default: all of the machine]")
+@click.option("--fidelity", default="ideal", help="ideal: as a good kernel allows; published: as released.")
+@click.option("--weight-dtype", default="", metavar="TYPE", help="Of the linear layers: bf16, fp8, int8, int4.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with SI units instead of the table.")
+def step_command(as_json: bool, tp: int | None, **options: Any) -> None:
+    """Price one step of a replica, Op by Op and lane by lane.
+
+    A prefill reads B prompts of N new tokens each; a decode extends B sequences whose context holds N tokens after it;
+    a mixed step is those decodes and one chunk of C prompt tokens on top of P earlier ones.
+
+    \b
+    kvsim step --hw rtx4090 --model llama-3-8b --policy headinfer --phase decode --batch 1 --context 1000000
+    kvsim step --hw h100x8 --model llama-3-70b --phase mixed --batch 64 --context 4000 --chunk 1024 --json
+    """
+    from kvsim.errors import UserError
+    from kvsim.onestep import step
+    from kvsim.specs.model import weight_element_bytes
+
+    if tp is not None and tp < 1:
+        raise UserError(f"--tp must be at least 1, but got {tp}")
+    if options["weight_dtype"]:
+        try:
+            weight_element_bytes(options["weight_dtype"])
+        except KeyError:
+            raise UserError(f"--weight-dtype: unknown type {options['weight_dtype']!r}") from None
+    found = step(tp=tp or 0, **options)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), allow_nan=False))
+        return
+    from kvsim.cli.run import can_draw
+    from kvsim.report.steptable import render
+
+    click.echo(render(found, _title(tp, options), can_draw()))
+
+
+def _title(tp: int | None, options: dict[str, Any]) -> str:
+    shape = f"batch {options['batch']:,}, context {options['context']:,}"
+    if options["phase"] == "mixed":
+        shape += f", and {options['chunk']:,} prompt tokens on {options['past']:,}"
+    where = f"{options['hw']}{f' with tp {tp}' if tp else ''}"
+    return f"{options['phase']} step of {options['model']} on {where}, policy {options['policy']}: {shape}"
