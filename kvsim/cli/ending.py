@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from difflib import get_close_matches
 from types import FrameType
 from typing import NoReturn
 
@@ -59,12 +60,18 @@ def _explained(error: click.ClickException) -> str:
     path, command = ctx.command_path, ctx.command
     where = path.removeprefix("kvsim").strip()
     if isinstance(error, click.NoSuchOption):
-        options = [name for param in command.get_params(ctx) for name in param.opts if name.startswith("--")]
-        return str(unknown("option", error.option_name, options, where))
+        return _unknown_option(error.option_name, command, ctx, where)
     if isinstance(error, click.NoSuchCommand) and isinstance(command, click.Group):
         return str(unknown("command", error.command_name, command.list_commands(ctx), where))
     message = error.format_message().rstrip(".")
     return f"{where}: {message[:1].lower()}{message[1:]}; `{path} --help` shows what it takes".removeprefix(": ")
+
+
+def _unknown_option(got: str, command: click.Command, ctx: click.Context, where: str) -> str:
+    known = [name[2:] for param in command.get_params(ctx) for name in param.opts if name.startswith("--")]
+    near = [f"--{name}" for name in get_close_matches(got.lstrip("-"), known)]  # dashes would make all alike
+    hint = f"did you mean {' or '.join(near)}?" if near else f"`{ctx.command_path} --help` shows what it takes"
+    return f"{where}: unknown option {got!r}: {hint}".removeprefix(": ")
 
 
 def _say(message: str, code: int) -> int:

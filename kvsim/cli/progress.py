@@ -37,6 +37,7 @@ class Progress:
             bar = Bar(*columns, console=Console(stderr=True), transient=True)
             arrived, total = self._seen
             self._task = bar.add_task("requests arrived", completed=arrived, total=total or None)
+            bar.tasks[0].start_time = bar.get_time() - PATIENCE_S
             bar.start()
             self._bar = bar
 

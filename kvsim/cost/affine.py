@@ -7,6 +7,7 @@ Only + - * / and max are used, in one fixed order, so that arrays give bit for b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,26 +26,38 @@ class Kernels:
     latency: float
     ops: tuple[tuple[Term, ...], ...]
 
-    def seconds(self, features: Sequence[Num]) -> Num:
-        """Seconds at features that are numbers, or arrays of one shape."""
-        total: Num = 0.0
-        for terms in self.ops:
-            most = _dot(terms[0], features)
-            for term in terms[1:]:
-                value = _dot(term, features)
-                if type(most) is float and type(value) is float:
-                    most = most if most >= value else value
-                else:
-                    most = np.maximum(most, value)
-            total = total + most
-        return total
+    @cached_property
+    def seconds(self) -> Callable[[Sequence[Num]], Num]:
+        """Seconds at features that are numbers, or arrays of one shape; latency not included."""
+        ops = [[_dot(term) for term in terms] for terms in self.ops]
+        if len(ops) == 1:
+            return ops[0][0]  # `compiled` leaves one term in its first Op
+
+        def total_s(features: Sequence[Num]) -> Num:
+            total = ops[0][0](features)
+            for terms in ops[1:]:
+                most = terms[0](features)
+                for term in terms[1:]:
+                    value = term(features)
+                    if type(most) is float and type(value) is float:
+                        most = most if most >= value else value
+                    else:
+                        most = np.maximum(most, value)
+                total = total + most
+            return total
+
+        return total_s
 
 
-def _dot(term: Term, features: Sequence[Num]) -> Num:
-    total: Num = 0.0
-    for feature, coefficient in term:
-        total = total + coefficient * features[feature]
-    return total
+def _dot(term: Term) -> Callable[[Sequence[Num]], Num]:
+    """coefficients . features, as a function of the features."""
+    if len(term) == 1:
+        ((i, a),) = term
+        return lambda features: a * features[i]
+    if len(term) == 2:
+        (i, a), (j, b) = term
+        return lambda features: a * features[i] + b * features[j]
+    return lambda features: sum((c * features[k] for k, c in term), start=0.0)
 
 
 def probe(build: Callable[..., Sequence[Op]], features: int, rates: Rates) -> tuple[float, NDArray[np.float64]]:

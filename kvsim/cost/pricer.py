@@ -32,6 +32,7 @@ class Pricer:
         self._end: dict[int, float] = {}
         self._compile_decode()
         self._compile_chunks()
+        self.works_at_end = self.prompt_end(1 << 20) > 0
         self.units = layout.policy.placement.units(layout.geo)
         self.token_bytes = layout.moved_token_bytes
         if self.units:
@@ -44,23 +45,21 @@ class Pricer:
 
     def dense(self, tokens: int, sequences: int) -> float:
         """GPU and peer-link seconds of all that does not touch the cache; batches pad to graph sizes."""
-        return self._lookup(self._layers_s, layer_ops, self.padded(tokens)) + self._lookup(
-            self._head_s, head_ops, sequences
-        )
+        rows = self._padded[tokens] if tokens < len(self._padded) else tokens
+        if rows >= len(self._layers_s):
+            self._tabulate(self._layers_s, layer_ops, rows)
+        if sequences >= len(self._head_s):
+            self._tabulate(self._head_s, head_ops, sequences)
+        return self._layers_s[rows] + self._head_s[sequences]
 
-    def _lookup(self, table: list[float], build: Callable[[Geometry, Num], list[Op]], size: int) -> float:
-        """Seconds of `build` at `size`, tabulated for all sizes up to the next power of two at once."""
+    def _tabulate(self, table: list[float], build: Callable[[Geometry, Num], list[Op]], size: int) -> None:
+        """Extend a table of `build`'s seconds beyond `size`, twice as far each time."""
         while size >= len(table):
             sizes = np.arange(len(table), 2 * max(len(table), 512))
             total: Num = np.zeros(len(sizes))
             for op in build(self.layout.geo, sizes):
                 total = total + self.rates.seconds(op)
             table += np.asarray(total).tolist()
-        return table[size]
-
-    def padded(self, tokens: int) -> int:
-        """Rows that run for `tokens`: the next captured CUDA-graph size, or just as many above the largest."""
-        return self._padded[tokens] if tokens < len(self._padded) else tokens
 
     def prompt_end(self, prompt: int) -> float:
         """GPU seconds of what the policy does when a prompt is complete."""
@@ -112,8 +111,7 @@ class Pricer:
     def _decode_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
         kinds = self.kinds
         if kinds == 1:
-            features: Sequence[Num] = (sequences, *rows[: self.hbm_row])
-            return self._decode.seconds(features)
+            return self._decode.seconds((sequences, *rows[: self.hbm_row]))
         parts = [rows[i * kinds : (i + 1) * kinds] for i in range(self.hbm_row // kinds)]
         by_kind = self._decode.seconds([float(sequences), *parts])  # type: ignore[list-item]
         total: Num = np.add.accumulate(by_kind, axis=0)[-1]  # in the same order for one step as for many
@@ -134,6 +132,7 @@ class Pricer:
             build = lambda n, p, q, kind=kind: cacheops.chunk_ops(layout, kind, n, p, q)  # noqa: E731
             latency, table = affine.probe(build, 3, self.rates)
             self._chunks.append((seen, affine.compiled(latency, [table])))
+        self._chunk_latency = sum(kernels.latency for _, kernels in self._chunks)
 
     def chunk(self, new: Num, past: Num) -> list[Num]:
         """A chunk's features: new tokens, past tokens, then (pairs, past attended to) by what a token may see."""
@@ -143,9 +142,10 @@ class Pricer:
         return features
 
     def _chunk_s(self, features: Sequence[Num]) -> Num:
-        total: Num = 0.0
-        for i, (_, kernels) in enumerate(self._chunks):
-            total = total + (kernels.latency + kernels.seconds((features[0], features[2 + 2 * i], features[3 + 2 * i])))
+        first, *others = self._chunks
+        total = first[1].seconds((features[0], features[2], features[3]))
+        for i, (_, kernels) in enumerate(others, 1):
+            total = total + kernels.seconds((features[0], features[2 + 2 * i], features[3 + 2 * i]))
         return total
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -161,11 +161,16 @@ class Pricer:
             end_s: GPU seconds of what prompts that are complete with this step cost (`prompt_end`).
         """
         new = chunk[0] if chunk else 0
-        gpu: Num = self.dense(decodes + int(new), decodes + chunks)  # type: ignore[arg-type]
+        fixed_s = self.dense(decodes + new, decodes + chunks) + end_s  # type: ignore[operator]
         if decodes:
-            gpu = gpu + (self._decode.latency + self._decode_s(decodes, rows))
+            fixed_s += self._decode.latency
         if chunk:
-            gpu = gpu + (self._chunk_s(chunk) + end_s)
+            fixed_s += self._chunk_latency
+        gpu: Num = fixed_s
+        if decodes:
+            gpu = self._decode_s(decodes, rows) + gpu
+        if chunk:
+            gpu = self._chunk_s(chunk) + gpu
         if not self.units:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)

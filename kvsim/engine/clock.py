@@ -4,15 +4,24 @@ from collections.abc import Callable
 from heapq import heappush
 
 from simpy.core import Environment, StopSimulation
-from simpy.events import Event
 
 ARRIVAL, STEP = 0, 1  # at equal times an arrival is seen by the step that starts then
+
+
+class Call:
+    """What SimPy's queue needs of an event, without the rest: it happens, and calls back once."""
+
+    __slots__ = ("_ok", "callbacks")
+
+    def __init__(self, call: "Callable[[Call], None]") -> None:
+        self.callbacks = [call]
+        self._ok = True
 
 
 class Clock(Environment):
     """A SimPy environment that also schedules at absolute times, so that no rounding of `now + delay` shifts an event."""
 
-    def at(self, time_s: float, order: int, call: Callable[[Event], None]) -> None:
+    def at(self, time_s: float, order: int, call: Callable[[Call], None]) -> Call:
         """Call `call` at `time_s`; among equal times by `order`, then in order of scheduling.
 
         Raises:
@@ -20,10 +29,9 @@ class Clock(Environment):
         """
         if time_s < self._now:
             raise RuntimeError(f"cannot schedule at {time_s} s: it is {self._now} s")
-        event = Event(self)
-        event._ok, event._value = True, None
-        event.callbacks = [call]
+        event = Call(call)
         heappush(self._queue, (time_s, order, next(self._eid), event))
+        return event
 
     def run_until(self, time_s: float | None) -> None:
         """Run until nothing is left to happen, or up to and including `time_s`."""
@@ -32,5 +40,5 @@ class Clock(Environment):
         self.run()
 
 
-def _stop(event: Event) -> None:
+def _stop(event: Call) -> None:
     raise StopSimulation(None)

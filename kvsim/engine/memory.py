@@ -73,14 +73,19 @@ class Memory:
         in_hbm = used_hbm + hbm + self.late_hbm <= self.capacity[0]
         return in_hbm and used_home + home + self.late_home <= self.capacity[1] * (1 - spare)
 
-    def steps_that_fit(self, step: int, steps: int, decoding: bool, chunked: Sequence | None) -> int:
+    def steps_that_fit(self, step: int, steps: int, sequences: int, chunked: Sequence | None) -> int:
         """Of `steps` decode steps from `step` on, and a chunk of `chunked` in each, how many fit; at least 1."""
+        blocks = sequences * (steps // self.block_tokens + 2)
+        if chunked:
+            blocks += chunked.chunk * steps // self.block_tokens + 2
+        if self.fits(blocks * self.block_bytes, blocks * self.block_bytes):
+            return steps  # even if each sequence took whole blocks
         credit = self.credit()
         hbm_room = self.capacity[0] - self.hbm + (0 if self.layout.offloaded else credit)
         rooms = ((self.hbm_row, hbm_room), (self.home_row, self.capacity[1] - self.home + credit))
         tokens = chunked.computed + chunked.chunk * np.arange(1, steps + 1) if chunked else None
         for tier, (row, room) in enumerate(rooms[: 2 if self.layout.offloaded else 1]):
-            taken: Ints | int = self.ledger.span(step, steps)[row] if decoding else 0
+            taken: Ints | int = self.ledger.span(step, steps)[row] if sequences else 0
             if chunked and tokens is not None:
                 grown = self.layout.allocated_while_prefilling(tokens)[tier] - (chunked.home if tier else chunked.hbm)
                 taken = taken + np.maximum(grown, 0)
@@ -145,15 +150,20 @@ class Memory:
             self.cache.register(runs, seq.held)
             self._share(seq)
 
-    def release(self, seq: Sequence, tokens: int, home: int) -> None:
+    def release(self, seq: Sequence, tokens: int, home: int, ended: bool = False) -> None:
         """Free a sequence whose `tokens` tokens fill `home` bytes; full blocks keep their hashes."""
         self._hold(seq, 0, 0)
-        if self.cache:
-            self.cache.register(self._runs(seq, tokens), seq.held)
-            own_blocks = home // self.block_bytes - sum(seq.held.values())
-            self.cache.release(seq.held, _own_id(seq), own_blocks)
-            seq.held = {}
-            self._share(seq)
+        cache = self.cache
+        if not cache:
+            return
+        blocks = home // self.block_bytes
+        if ended and not seq.held and not self._blocks and not cache.idle_blocks:
+            cache.blank += blocks  # nobody will hit them, and nothing idle is older than they are
+            return
+        cache.register(self._runs(seq, tokens), seq.held)
+        cache.release(seq.held, _own_id(seq), blocks - sum(seq.held.values()))
+        seq.held = {}
+        self._share(seq)
 
     def delay(self, seq: Sequence, hbm: int, home: int) -> None:
         """What a sequence is about to free stays in use for one plan more; blocks it shares may, so they are not."""

@@ -15,7 +15,7 @@ class PrefixCache:
     """Which runs are cached: `held` by sequences, or `idle` in the queue of free blocks."""
 
     def __init__(self, blocks: int) -> None:
-        self._blank = blocks  # free blocks that never held anything
+        self.blank = blocks  # free blocks that never held anything
         self._idle: OrderedDict[int, int] = OrderedDict()  # id -> blocks, least recently used first
         self._held: dict[int, list[int]] = {}  # id -> [blocks, sequences]
         self.idle_blocks = 0
@@ -24,7 +24,7 @@ class PrefixCache:
     @property
     def free_blocks(self) -> int:
         """Blocks that no sequence holds."""
-        return self._blank + self.idle_blocks
+        return self.blank + self.idle_blocks
 
     def lookup(self, runs: Iterable[Run]) -> list[Run]:
         """The leading runs that are cached, the last of them perhaps in part. Touches nothing."""
@@ -53,7 +53,7 @@ class PrefixCache:
                 continue
             found = self._idle.pop(name)
             self.idle_blocks -= found
-            self._blank += found - blocks  # what the hit leaves over is recomputed, and has no name meanwhile
+            self.blank += found - blocks  # what the hit leaves over is recomputed, and has no name meanwhile
             self._held[name] = [blocks, 1]
             self.held_blocks += blocks
 
@@ -70,7 +70,7 @@ class PrefixCache:
                     entry[0] = held[name] = blocks
             elif entry is None:
                 if name in self._idle:  # older copies, found too late to be used: nameless from now on
-                    self._blank += self._idle[name]
+                    self.blank += self._idle[name]
                     self.idle_blocks -= self._idle.pop(name)
                 self._held[name] = [blocks, 1]
                 self.held_blocks += blocks
@@ -94,10 +94,10 @@ class PrefixCache:
         """Evict until blank and idle blocks number `free_blocks`: what allocation took since the last call."""
         excess = self.free_blocks - free_blocks
         if excess <= 0:
-            self._blank -= excess
+            self.blank -= excess
             return
-        taken = min(excess, self._blank)
-        self._blank -= taken
+        taken = min(excess, self.blank)
+        self.blank -= taken
         excess -= taken
         while excess > 0:
             name, blocks = next(iter(self._idle.items()))

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from simpy.events import Event
 
 from kvsim.cost.op import Num
 from kvsim.cost.pricer import Pricer
-from kvsim.engine.clock import STEP, Clock
+from kvsim.engine.clock import STEP, Call, Clock
 from kvsim.engine.ledger import Ledger
 from kvsim.engine.results import Columns, Counters
 from kvsim.engine.scheduler import Plan, Scheduler
@@ -22,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(slots=True)
 class Span:
-    """A plan under way: when its steps end, and the replica's GPU seconds by then.
+    """A plan under way: when its steps end, and how long each keeps the GPU.
 
     `rows` and `chunk` are what it was priced by; `steps` will be run, fewer than planned when an arrival cuts it.
     """
@@ -30,7 +29,7 @@ class Span:
     plan: Plan
     start_s: float
     ends: Floats | list[float]
-    gpu_s: Floats | list[float]
+    gpu_s: Num
     steps: int
     rows: Any
     chunk: list[Num] | None
@@ -47,7 +46,7 @@ class Replica:
         self.observers: list[Callable[[Replica, Span], None]] = []
         self.outstanding_tokens = 0
         self._span: Span | None = None
-        self._wakes = 0
+        self._wake: Call | None = None
         self._last_start_s = 0.0
         serving = scheduler.serving
         self._async = serving.asynchronous
@@ -83,9 +82,7 @@ class Replica:
         self._wake_at(float(span.ends[-1]))
 
     def _wake_at(self, time_s: float) -> None:
-        self._wakes += 1
-        wake = self._wakes
-        self.clock.at(time_s, STEP, lambda event: self._commit(event) if wake == self._wakes else None)
+        self._wake = self.clock.at(time_s, STEP, self._commit)
 
     def _price(self, plan: Plan, now_s: float, idle: bool) -> Span:
         scheduler, pricer, steps = self.scheduler, self.pricer, plan.steps
@@ -99,31 +96,28 @@ class Replica:
             past = seq.computed if steps == 1 else seq.computed + seq.chunk * np.arange(steps)
             features = pricer.chunk(seq.chunk, past)
             chunk = features if chunk is None else [a + b for a, b in zip(chunk, features, strict=True)]
-            if seq.computed + seq.chunk >= seq.tokens:
+            if pricer.works_at_end and seq.computed + seq.chunk >= seq.tokens:
                 end_s += pricer.prompt_end(seq.tokens)
         sequences = plan.decodes + len(plan.chunks)
         work_s, gpu_s = pricer.price(plan.decodes, rows, chunk, len(plan.chunks), end_s)
         cpu_s = self._cpu_step_s + self._cpu_seq_s * sequences
         if steps == 1:
-            work, gpu = float(work_s), float(gpu_s)
+            work = float(work_s)  # type: ignore[arg-type]
             if plan.swapped_in_bytes or plan.swapped_out_bytes:
-                swap_s = pricer.swap_s(plan.swapped_in_bytes, plan.swapped_out_bytes)
-                self.counters.swap_s += swap_s
-                work += swap_s
+                work += pricer.swap_s(plan.swapped_in_bytes, plan.swapped_out_bytes)
             end = now_s + (max(work, cpu_s) if self._async and not idle else work + cpu_s)
-            return Span(plan, now_s, [end], [self.counters.gpu_s + gpu], steps, rows, chunk)
-        times = np.empty((2, steps + 1))
-        times[0, 0], times[1, 0] = now_s, self.counters.gpu_s
-        times[0, 1:] = np.maximum(work_s, cpu_s) if self._async else work_s + cpu_s
+            return Span(plan, now_s, [end], gpu_s, steps, rows, chunk)
+        ends = np.empty(steps + 1)
+        ends[0] = now_s
+        ends[1:] = np.maximum(work_s, cpu_s) if self._async else work_s + cpu_s
         if idle:  # the first step waits for its planning
-            times[0, 1] = float(work_s if isinstance(work_s, float) else work_s[0]) + cpu_s  # type: ignore[index]
-        times[1, 1:] = gpu_s
-        totals = np.add.accumulate(times, axis=1)  # in the order of the steps, so that no sum depends on the spans
-        return Span(plan, now_s, totals[0, 1:], totals[1, 1:], steps, rows, chunk)
+            ends[1] = float(work_s if isinstance(work_s, float) else work_s[0]) + cpu_s  # type: ignore[index]
+        return Span(plan, now_s, np.add.accumulate(ends)[1:], gpu_s, steps, rows, chunk)
 
-    def _commit(self, event: Event) -> None:
+    def _commit(self, wake: Call) -> None:
         span = self._span
-        assert span is not None
+        if wake is not self._wake or span is None:
+            return  # the span was cut, and ended before
         now_s = float(span.ends[span.steps - 1])
         self._account(span)
         for observer in self.observers:
@@ -150,14 +144,23 @@ class Replica:
     def _account(self, span: Span) -> None:
         """Add a span to the counters; integers but for the GPU's seconds, which were added up step by step."""
         counters, plan, steps = self.counters, span.plan, span.steps
-        sequences = plan.decodes + len(plan.chunks)
+        sequences = tokens = plan.decodes
+        for seq in plan.chunks:
+            sequences += 1
+            tokens += seq.chunk
         counters.steps += steps
         counters.sequences += steps * sequences
-        counters.gpu_s = float(span.gpu_s[steps - 1])
-        counters.max_running = max(counters.max_running, sequences)
+        counters.tokens += steps * tokens
+        if isinstance(span.gpu_s, np.ndarray):
+            counters.gpu_steps_s += span.gpu_s[:steps].tolist()
+        else:
+            counters.gpu_steps_s += [span.gpu_s] * steps
+        if len(counters.gpu_steps_s) > 8192:
+            counters.add_up()
+        if sequences > counters.max_running:
+            counters.max_running = sequences
         counters.swapped_in_bytes += plan.swapped_in_bytes
         counters.swapped_out_bytes += plan.swapped_out_bytes
-        counters.tokens += steps * (plan.decodes + sum(seq.chunk for seq in plan.chunks))
         if self.pricer.units:
             fetched, returned = self.pricer.link_bytes(plan.decodes, span.rows, span.chunk, steps)
             counters.fetched_bytes += fetched

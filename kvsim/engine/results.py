@@ -1,6 +1,6 @@
 """What a run leaves behind: a column a figure over requests, and counters over replicas."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +41,10 @@ class Counters:
     events: int = 0
     steps: int = 0
     gpu_s: float = 0.0
+    gpu_steps_s: list[float] = field(default_factory=list)  # not added up yet
     sequences: int = 0  # summed over steps
     fetched_bytes: int = 0
     returned_bytes: int = 0
-    swap_s: float = 0.0
     swapped_in_bytes: int = 0
     swapped_out_bytes: int = 0
     tokens: int = 0  # through the layers, prompts and outputs
@@ -52,3 +52,8 @@ class Counters:
     prompt_tokens: int = 0  # of admitted prompts, once each
     hit_tokens: int = 0
     end_s: float = 0.0
+
+    def add_up(self) -> None:
+        """Add the steps' GPU seconds one by one, so that the sum does not depend on how steps were grouped."""
+        self.gpu_s = float(np.add.accumulate(np.array([self.gpu_s, *self.gpu_steps_s]))[-1])
+        self.gpu_steps_s.clear()

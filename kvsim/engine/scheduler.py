@@ -128,7 +128,7 @@ class Scheduler:
             steps = min(steps, self._ends[0][0] - self.step)
         if steps <= 1:
             return 1
-        return self.memory.steps_that_fit(self.step, steps, decodes > 0, chunked)
+        return self.memory.steps_that_fit(self.step, steps, decodes, chunked)
 
     # -- admission and preemption ----------------------------------------------------------------------------------------
 
@@ -293,5 +293,5 @@ class Scheduler:
         if self.serving.asynchronous:
             self._late += 1
             self.memory.delay(seq, hbm, home)
-        self.memory.release(seq, tokens, home)
+        self.memory.release(seq, tokens, home, ended=True)
         seq.rows = None

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from simpy.events import Event
 
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
 from kvsim.engine.capacity import Capacity, capacity
-from kvsim.engine.clock import ARRIVAL, Clock
+from kvsim.engine.clock import ARRIVAL, Call, Clock
 from kvsim.engine.ledger import Ledger
 from kvsim.engine.memory import Memory
 from kvsim.engine.replica import Replica, Span
@@ -83,6 +82,7 @@ def simulate(
     _Arrivals(clock, Router(several, serving.routing), columns, serving.api_s, progress).next()
     clock.run_until(until_s)
     for replica in several:
+        replica.counters.add_up()
         np.add.at(columns.preemptions, replica.scheduler.preempted, 1)
     return Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s)
 
@@ -130,7 +130,7 @@ class _Arrivals:
         if self._batch:
             self._clock.at(self._batch[-1][1], ARRIVAL, self._arrive)
 
-    def _arrive(self, event: Event) -> None:
+    def _arrive(self, call: Call) -> None:
         index, visible_s, prompt, output = self._batch.pop()
         replica = self._router.choose()
         self._columns.replica[index] = replica.number

@@ -9,11 +9,13 @@ import numpy as np
 from kvsim.cost.op import GPU, PEER
 from kvsim.engine.simulate import Simulation
 from kvsim.onestep import Step, step
-from kvsim.report.words import amount, digits, percent, seconds
+from kvsim.report.waiting import waiting
+from kvsim.report.words import amount, digits, percent, plural, seconds
 from kvsim.traits.placement import DRAM
 
-# Shares from which a pool is full, a request's life in the queue long, prompts read alone matter ...
-FULL, WAITING, ALONE = 0.97, 0.10, 0.10
+# Shares that matter: of a request's life spent waiting, of all waiting with one cause, of requests preempted, or read
+# alone ...
+WAITING, MOST, THRASHING, ALONE = 0.10, 0.50, 0.10, 0.10
 # ... and below which the busiest lane is idle, or a queue comes from bursts.
 IDLE, BURSTY = 0.50, 0.85
 
@@ -160,33 +162,30 @@ def _blocked(run: Simulation, figures: Mapping[str, Any], busiest: float, remedy
     """Why requests wait before their first step, with what to do; empty if they do not."""
     waits_s = figures["queue_s"]["mean"] - run.serving.api_s
     lives_s, step_s = figures["e2e_s"]["mean"], figures["duration_s"] / max(1, figures["steps"])
-    many, serving, home = figures["preemptions"], run.serving, run.layout.policy.placement.home
-    share = pool_share(run)
-    thrashes = many > 0.1 * figures["requests"]["completed"]
-    if not thrashes and not (waits_s > WAITING * lives_s and waits_s > 2 * step_s):
-        return ""
+    many, serving = figures["preemptions"], run.serving
+    tier = "host DRAM" if run.layout.policy.placement.home == DRAM else "HBM"
+    full = f"the cache's room in {tier} is full" + (f" ({plural(many, 'preemption')})" if many else "")
+    full += ": give it more (other hardware, --tp, --replicas), or store fewer bytes per token"
+    thrashes = many > THRASHING * figures["requests"]["completed"]
+    if not (waits_s > WAITING * lives_s and waits_s > 2 * step_s):
+        return full[0].upper() + full[1:] if thrashes else ""
     text = f"Requests wait {seconds(waits_s)} of their {seconds(lives_s)} in the queue, because "
-    if many or share > FULL:
-        tier = "host DRAM" if home == DRAM else "HBM"
-        text += f"the cache's room in {tier} is full"
-        text += f" ({many:,} preemptions)" if many else ""
-        return text + ": give it more (other hardware, --tp, --replicas), or store fewer bytes per token"
-    if serving.static_batches:
-        return text + "a static batch is held until its longest member is done: --serving vllm admits at every step"
-    if figures["max_running"] >= serving.max_num_seqs:
-        fits = (
-            f"--set max_num_seqs={2 * serving.max_num_seqs} would admit more, the cache's room is at {percent(share)}"
-        )
-        return text + f"max_num_seqs={serving.max_num_seqs} sequences run already: {fits}"
+    found = waiting(run, figures["kv_capacity_tokens"])
+    if thrashes or found.room > MOST:
+        return text + full
     alone = float((run.columns.prompt_tokens > serving.max_num_batched_tokens).mean())
     if not serving.chunked_prefill and alone > ALONE:
         whole = f"{percent(alone)} of prompts exceed max_num_batched_tokens={serving.max_num_batched_tokens}"
         return text + f"{whole} and are read one at a time: raise it, or --set chunked_prefill=true"
+    if serving.static_batches:
+        return text + "a static batch is held until its longest member is done: --serving vllm admits at every step"
+    if found.seats > MOST:
+        seats, share = serving.max_num_seqs, percent(pool_share(run))
+        more = f"--set max_num_seqs={2 * seats} admits more (the cache's room was {share} full)"
+        return text + f"max_num_seqs={seats} sequences run already: {more}"
     if busiest < BURSTY:
-        return (
-            text
-            + f"they come in bursts, with idle time between them ({percent(1 - busiest)}); what shortens it: {remedy}"
-        )
+        idle = f"with idle time between them ({percent(1 - busiest)})"
+        return text + f"they come in bursts, {idle}; what shortens it: {remedy}"
     return text + f"steps are too slow for this traffic; what shortens it: {remedy}"
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kvsim.engine.replica import Replica, Span
 from kvsim.traces.write import replacing
 
@@ -19,7 +21,6 @@ class Timeline:
     def __init__(self, most: int = MAX_SPANS) -> None:
         self.most, self.spans = most, 0
         self._kept: list[tuple[Any, ...]] = []
-        self._gpu_s: dict[int, float] = {}
 
     def __call__(self, replica: Replica, span: Span) -> None:
         """Take a span that was run."""
@@ -28,8 +29,7 @@ class Timeline:
             return
         plan, steps, pricer, number = span.plan, span.steps, replica.pricer, replica.number
         scheduler, serving = replica.scheduler, replica.scheduler.serving
-        gpu_s = replica.counters.gpu_s - self._gpu_s.get(number, 0.0)
-        self._gpu_s[number] = replica.counters.gpu_s
+        gpu_s = float(span.gpu_s[:steps].sum()) if isinstance(span.gpu_s, np.ndarray) else span.gpu_s * steps
         link_s = [pricer.swap_s(plan.swapped_in_bytes, 0), pricer.swap_s(0, plan.swapped_out_bytes)]
         if pricer.units:
             busy = pricer.link_busy_s(*pricer.link_bytes(plan.decodes, span.rows, span.chunk, steps), steps)

@@ -33,7 +33,7 @@ def test_every_command_shows_an_example_and_explains_its_options(path: str) -> N
     command = ALL[path]
     text = click.Context(command, info_name=path).get_help()
     examples = re.findall(rf"^  {path} .+$", text, re.MULTILINE)
-    assert examples or isinstance(command, click.Group) and "  kvsim " in text, text
+    assert examples or (isinstance(command, click.Group) and "  kvsim " in text), text
     for parameter in command.params:
         assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
 

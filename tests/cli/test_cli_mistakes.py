@@ -130,18 +130,17 @@ LONG_LIST = "m=" + ",".join(str(number) for number in range(1, 20_000))
     "words", [("list", "hw"), (*RUN, "--json"), RUN, ("op", "gemm", LONG_LIST, "n=2", "k=3", "--hw", "h100", "--json")]
 )
 def test_a_closed_pipe_ends_quietly(start: Callable[..., Any], words: tuple[str, ...]) -> None:
-    process = start(*words)
-    process.stdout.close()
-    err = process.stderr.read()
-    assert process.wait(timeout=60) == 2
+    with start(*words) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(timeout=60) == 2
     assert err == b""
 
 
 def test_a_full_disk_is_one_line(start: Callable[..., Any]) -> None:
-    with Path("/dev/full").open("wb") as full:
-        process = start("list", "hw", stdout=full)
+    with Path("/dev/full").open("wb") as full, start("list", "hw", stdout=full) as process:
         err = process.stderr.read().decode()
-    assert process.wait(timeout=60) == 2
+        assert process.wait(timeout=60) == 2
     assert err.startswith("kvsim: cannot write to stdout: No space left") and err.count("\n") == 1
 
 

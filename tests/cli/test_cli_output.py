@@ -140,6 +140,8 @@ def test_model_import(kvsim_cli: Cli, tmp_path: Path) -> None:
     ended = kvsim_cli("model", "import", tmp_path / "config.json", "--out", tmp_path / "mine.yaml")
     assert (ended.code, ended.out) == (0, "")
     assert (tmp_path / "mine.yaml").read_text() == shown.out
-    figures = json.loads(kvsim_cli("run", "quickstart", "--limit", "2", "--model", tmp_path / "mine.yaml", "--json").out)
+    figures = json.loads(
+        kvsim_cli("run", "quickstart", "--limit", "2", "--model", tmp_path / "mine.yaml", "--json").out
+    )
     assert figures["kv_bytes_per_token"] == 131072
     assert "must end in .yaml" in kvsim_cli("model", "import", tmp_path / "config.json", "--out", "x").mistake
