@@ -81,7 +81,9 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=lambda value: " ".join(value)[-40:])
+@pytest.mark.parametrize(
+    ("words", "message"), MISTAKES, ids=lambda value: "" if isinstance(value, str) else " ".join(value)[-40:]
+)
 def test_one_line(kvsim_cli: Callable[..., Any], words: tuple[str, ...], message: str) -> None:
     assert message in kvsim_cli(*words).mistake
 

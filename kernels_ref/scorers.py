@@ -1,0 +1,182 @@
+"""The scorers of SnapKV, H2O and TOVA: column sums of attention, which flash attention never shows.
+
+All three ask how much some queries attend to each key: SnapKV sums over a window of the last queries and pools, H2O
+over all queries so far, TOVA takes the last query's mean over heads. Two kernels: `row_lse_kernel` finds each query's
+log-sum-exp, `column_kernel` recomputes the scores and sums exp(score - lse) down the columns; no row is ever stored.
+Sources: SnapKV, arXiv 2404.14469, section 4; H2O, arXiv 2306.14048, algorithm 1; TOVA, arXiv 2401.06104, section 3.2.
+"""
+
+from functools import partial
+
+import torch
+import triton
+import triton.language as tl
+
+from kernels_ref import online
+from kernels_ref.cases import Case, Work
+from kernels_ref.timing import sets_beyond_l2
+
+
+@triton.jit
+def block_scores(
+    q, k, row, first, queries, length, tokens, t, scale, GROUP: tl.constexpr, DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """Scores [BLOCK_M, keys] (base 2, -inf where not allowed) of query rows `first`.. and keys `t`; rows; live rows.
+
+    Query rows are (member of the group, query); query i sits at position length - queries + i and sees keys up to it.
+    """
+    r = first + tl.arange(0, BLOCK_M)
+    d = tl.arange(0, BLOCK_D)
+    position = length - queries + r % queries
+    live = (r < GROUP * queries) & (position >= 0)
+    q_at = q + (row * GROUP * queries + r)[:, None] * DIM + d[None, :]
+    q_tile = tl.load(q_at, mask=live[:, None] & (d < DIM)[None, :], other=0.0)
+    k_at = k + row.to(tl.int64) * tokens * DIM + t[:, None] * DIM + d[None, :]
+    k_tile = tl.load(k_at, mask=(t < length)[:, None] & (d < DIM)[None, :], other=0.0)
+    scores = tl.dot(q_tile, tl.trans(k_tile)) * scale
+    seen = live[:, None] & (t[None, :] <= position[:, None])
+    return tl.where(seen, scores, float("-inf")), r, live
+
+
+@triton.jit
+def row_lse_kernel(
+    q, k, lengths, lse, queries, tokens, split_tokens, splits, scale, KV_HEADS: tl.constexpr, GROUP: tl.constexpr,
+    DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """Program (block of query rows, split of keys, (sequence, kv head)): base-2 log-sum-exp of that split."""
+    row = tl.program_id(2)
+    first = tl.program_id(0) * BLOCK_M
+    split = tl.program_id(1)
+    length = tl.load(lengths + row // KV_HEADS)
+    m, mass, nothing = online.start(BLOCK_M, 1)
+    for at in range(split * split_tokens, tl.minimum((split + 1) * split_tokens, length), BLOCK_N):
+        t = at + tl.arange(0, BLOCK_N)
+        scores = block_scores(q, k, row, first, queries, length, tokens, t, scale, GROUP, DIM, BLOCK_M, BLOCK_D)[0]
+        _p, _shrink, m, mass = online.update(scores, m, mass)
+    nothing, whole = online.finish(m, mass, nothing)
+    r = first + tl.arange(0, BLOCK_M)
+    tl.store(lse + (row * GROUP * queries + r) * splits + split, whole, mask=r < GROUP * queries)
+
+
+@triton.jit
+def column_kernel(
+    q, k, lengths, lse, sums, queries, tokens, scale, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
+    ADD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    """Program (block of keys, (sequence, kv head)): sums over all query rows of the group; ADD keeps what was there."""
+    row = tl.program_id(1)
+    t = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    length = tl.load(lengths + row // KV_HEADS)
+    total = tl.zeros([BLOCK_N], tl.float32)
+    for first in range(0, GROUP * queries, BLOCK_M):
+        scores, r, live = block_scores(
+            q, k, row, first, queries, length, tokens, t, scale, GROUP, DIM, BLOCK_M, BLOCK_D
+        )
+        whole = tl.load(lse + row * GROUP * queries + r, mask=live, other=0.0)
+        total += tl.sum(tl.exp2(scores - whole[:, None]), 0)
+    at = sums + row.to(tl.int64) * tokens + t
+    if ADD:
+        total += tl.load(at, mask=t < tokens, other=0.0)
+    tl.store(at, total, mask=t < tokens)
+
+
+def column_sums(
+    q: torch.Tensor, k: torch.Tensor, lengths: torch.Tensor, into: torch.Tensor | None = None, add: bool = False,
+    block_n: int = 128,
+) -> torch.Tensor:
+    """Attention that each key gets, summed over the last queries and a group's query heads: [batch, kv_heads, tokens].
+
+    `q` [batch, heads, queries, dim], the last `queries` of the sequence; `k` [batch, kv_heads, tokens, dim]; both
+    contiguous; `lengths` [batch] int32: tokens in use. float32; keys out of use get 0, or, with `add`, keep theirs.
+    Queries before a short sequence's start count nothing. Raises ValueError on shapes that do not fit.
+    """
+    batch, heads, queries, dim = q.shape
+    kv_heads, tokens = k.shape[1:3]
+    if heads % kv_heads or k.shape[3] != dim or not (q.is_contiguous() and k.is_contiguous()):
+        raise ValueError(f"q and k must be contiguous, heads a multiple of kv_heads but got {q.shape}, {k.shape}")
+    group, rows = heads // kv_heads, batch * kv_heads
+    sums = torch.empty(batch, kv_heads, tokens, dtype=torch.float32, device=q.device) if into is None else into
+    block_m = min(64, max(16, triton.next_power_of_2(group * queries)))
+    blocks = triton.cdiv(group * queries, block_m)
+    splits = max(1, min(64, 1024 // (blocks * rows), triton.cdiv(tokens, block_n)))
+    split_tokens = triton.cdiv(triton.cdiv(max(tokens, 1), splits), block_n) * block_n
+    scale = dim**-0.5 * online.LOG2E
+    shape = {"KV_HEADS": kv_heads, "GROUP": group, "DIM": dim, "BLOCK_M": block_m, "BLOCK_N": block_n,
+             "BLOCK_D": triton.next_power_of_2(dim)}
+    parts = torch.empty(rows * group * queries, splits, dtype=torch.float32, device=q.device)
+    row_lse_kernel[(blocks, splits, rows)](
+        q, k, lengths, parts, queries, tokens, split_tokens, splits, scale, **shape, num_warps=4
+    )
+    whole = torch.logsumexp(parts * 0.6931471805599453, 1) * online.LOG2E if splits > 1 else parts
+    column_kernel[(triton.cdiv(tokens, block_n), rows)](
+        q, k, lengths, whole, sums, queries, tokens, scale, ADD=add and into is not None, **shape, num_warps=4
+    )
+    return sums
+
+
+def snapkv(q: torch.Tensor, k: torch.Tensor, lengths: torch.Tensor, kernel: int = 5, pool: str = "avg") -> torch.Tensor:
+    """SnapKV's votes per kv head [batch, kv_heads, tokens]: window sums, mean over the group, pooled over neighbours.
+
+    `q` holds the window's queries. Pooling runs over the prefix alone; the window itself is always kept: votes of inf.
+    Keys out of use get -inf.
+    """
+    window, group = q.shape[2], q.shape[1] // k.shape[1]
+    sums = column_sums(q, k, lengths) / group
+    at = torch.arange(k.shape[2], device=k.device)
+    prefix = at < (lengths - window).clamp_min(0)[:, None, None]
+    sums = torch.where(prefix, sums, 0.0)
+    pooling = torch.nn.functional.avg_pool1d if pool == "avg" else torch.nn.functional.max_pool1d
+    votes = pooling(sums, kernel, stride=1, padding=kernel // 2)
+    in_use = at < lengths[:, None, None]
+    return torch.where(prefix, votes, torch.where(in_use, float("inf"), float("-inf")))
+
+
+def h2o_prefill(q: torch.Tensor, k: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """H2O's accumulated scores of a prompt, per kv head: `q` holds all its queries."""
+    return column_sums(q, k, lengths)
+
+
+def h2o_step(q: torch.Tensor, k: torch.Tensor, lengths: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Adds the attention of one new query [batch, heads, dim] to `scores`, in place."""
+    return column_sums(q[:, :, None].contiguous(), k, lengths, into=scores, add=True)
+
+
+def tova(q: torch.Tensor, k: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """TOVA's scores [batch, tokens]: the last query's ([batch, heads, dim]) attention, mean over a layer's heads."""
+    return column_sums(q[:, :, None].contiguous(), k, lengths).sum(1) / q.shape[1]
+
+
+def column_sums_reference(q: torch.Tensor, k: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """`column_sums` in float64, sequence by sequence, with the whole attention matrix."""
+    batch, _, queries, dim = q.shape
+    kv_heads, tokens = k.shape[1:3]
+    sums = torch.zeros(batch, kv_heads, tokens, dtype=torch.float64, device=q.device)
+    for b in range(batch):
+        n = int(lengths[b])
+        take = min(queries, n)
+        if take == 0:
+            continue
+        query = q[b, :, queries - take :].double().unflatten(0, (kv_heads, -1))
+        scores = query @ k[b, :, None, :n].double().transpose(-1, -2) * dim**-0.5
+        future = torch.ones(take, n, dtype=torch.bool, device=q.device).triu(n - take + 1)
+        sums[b, :, :n] = scores.masked_fill(future, float("-inf")).softmax(-1).sum((1, 2))
+    return sums
+
+
+def _work(batch: int, tokens: int, queries: int) -> Work:
+    kv_heads, group, dim = 8, 4, 128
+    size = batch * kv_heads * tokens * dim * 2
+    sets = sets_beyond_l2(size)
+    keys = [torch.randn(batch, kv_heads, tokens, dim, device="cuda", dtype=torch.bfloat16) for _ in range(sets)]
+    q = torch.randn(batch, kv_heads * group, queries, dim, device="cuda", dtype=torch.bfloat16)
+    n = torch.full((batch,), tokens, device="cuda", dtype=torch.int32)
+    pairs = queries * tokens - queries * (queries - 1) // 2
+    return Work(lambda i: column_sums(q, keys[i], n), sets, size + q.nbytes + batch * kv_heads * tokens * 4,
+                2 * batch * kv_heads * group * pairs * dim)
+
+
+CASES = [
+    Case(name, {"batch": b, "tokens": t, "queries": n}, partial(_work, b, t, n), quick=n != 8192)
+    for name, b, t, n in [("scorer_tova", 8, 32768, 1), ("scorer_snapkv", 8, 32768, 32), ("scorer_h2o", 1, 8192, 8192)]
+]
