@@ -20,8 +20,26 @@ import kernels_ref
 from kernels_ref import timing
 from kernels_ref.cases import Case, Work
 
-COLUMNS = ["kernel", "shape", "bytes", "flops", "seconds", "noise", "limit_s", "bound", "share", "bytes_per_s", "peers",
-           "copy_bytes_per_s", "peak_flops_per_s", "device", "driver", "torch", "triton", "command"]
+COLUMNS = [
+    "kernel",
+    "shape",
+    "bytes",
+    "flops",
+    "seconds",
+    "noise",
+    "limit_s",
+    "bound",
+    "share",
+    "bytes_per_s",
+    "peers",
+    "copy_bytes_per_s",
+    "peak_flops_per_s",
+    "device",
+    "driver",
+    "torch",
+    "triton",
+    "command",
+]
 
 
 def discover() -> Iterator[Case]:
@@ -50,10 +68,19 @@ def measure(case: Case, copy: float, peak: float) -> dict[str, object]:
             torch.cuda.synchronize()
             peers.append(f"{name}:{type(refusal).__name__}")
     return {
-        "kernel": case.kernel, "shape": " ".join(f"{k}={v}" for k, v in case.shape.items()), "bytes": work.bytes,
-        "flops": work.flops, "seconds": f"{time.seconds:.5g}", "noise": f"{time.noise:.3f}", "limit_s": f"{least:.5g}",
-        "bound": bound, "share": f"{least / time.seconds:.3f}", "bytes_per_s": f"{work.bytes / time.seconds:.4g}",
-        "peers": " ".join(peers), "copy_bytes_per_s": f"{copy:.4g}", "peak_flops_per_s": f"{peak:.4g}",
+        "kernel": case.kernel,
+        "shape": " ".join(f"{k}={v}" for k, v in case.shape.items()),
+        "bytes": work.bytes,
+        "flops": work.flops,
+        "seconds": f"{time.seconds:.5g}",
+        "noise": f"{time.noise:.3f}",
+        "limit_s": f"{least:.5g}",
+        "bound": bound,
+        "share": f"{least / time.seconds:.3f}",
+        "bytes_per_s": f"{work.bytes / time.seconds:.4g}",
+        "peers": " ".join(peers),
+        "copy_bytes_per_s": f"{copy:.4g}",
+        "peak_flops_per_s": f"{peak:.4g}",
     }
 
 
@@ -62,8 +89,10 @@ def show(rows: Iterable[dict[str, object]]) -> None:
     print(f"{'kernel':14} {'share':>6} {'bound':5} {'us':>9} {'GB/s':>6} {'noise':>6}  shape | peers (s)")
     for row in rows:
         us, rate = float(str(row["seconds"])) * 1e6, float(str(row["bytes_per_s"])) / timing.GB
-        print(f"{row['kernel']:14} {row['share']:>6} {row['bound']:5} {us:9.1f} {rate:6.0f} {row['noise']:>6}  "
-              f"{row['shape']} | {row['peers']}")
+        print(
+            f"{row['kernel']:14} {row['share']:>6} {row['bound']:5} {us:9.1f} {rate:6.0f} {row['noise']:>6}  "
+            f"{row['shape']} | {row['peers']}"
+        )
 
 
 def main() -> int:

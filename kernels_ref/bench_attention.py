@@ -47,7 +47,8 @@ def torch_peers(query: torch.Tensor, dense: list[list[torch.Tensor]]) -> dict[st
             return sdpa(query, *dense[i], enable_gqa=True)
 
     return {
-        "sdpa": partial(call, None), "sdpa_flash": partial(call, [SDPBackend.FLASH_ATTENTION]),
+        "sdpa": partial(call, None),
+        "sdpa_flash": partial(call, [SDPBackend.FLASH_ATTENTION]),
         "sdpa_cudnn": partial(call, [SDPBackend.CUDNN_ATTENTION]),
     }
 
@@ -65,8 +66,10 @@ def dense(batch: int, kv_heads: int, group: int, tokens: int, dim: int, dtype: s
     contiguous = [[x.view(batch, kv_heads, -1, dim) for x in cache[:2]] for cache in caches]  # the same bytes
     scales = torch.ones(kv_heads, device="cuda") if dtype == "fp8" else None
     return Work(
-        lambda i, config=None: decode(q, *caches[i], n, k_scale=scales, v_scale=scales, config=config), sets,
-        kv_bytes + 2 * q.nbytes, 4 * batch * kv_heads * group * tokens * dim,
+        lambda i, config=None: decode(q, *caches[i], n, k_scale=scales, v_scale=scales, config=config),
+        sets,
+        kv_bytes + 2 * q.nbytes,
+        4 * batch * kv_heads * group * tokens * dim,
         {} if dtype == "fp8" else torch_peers(q[:, :, None], contiguous),
     )
 
@@ -86,8 +89,10 @@ def gathered(batch: int, kv_heads: int, group: int, tokens: int, read: int, grai
         caches.append((k, v, listed.int().contiguous()))
     n = full(read, batch, kv_heads)
     return Work(
-        lambda i, config=None: decode(q, *caches[i], n, grain=grain, config=config), sets,
-        kv_bytes + caches[0][2].nbytes + 2 * q.nbytes, 4 * batch * kv_heads * group * read * dim,
+        lambda i, config=None: decode(q, *caches[i], n, grain=grain, config=config),
+        sets,
+        kv_bytes + caches[0][2].nbytes + 2 * q.nbytes,
+        4 * batch * kv_heads * group * read * dim,
     )
 
 
@@ -112,7 +117,9 @@ def ragged(batch: int, kv_heads: int, group: int, mean_tokens: int) -> Work:
     the_plan = plan(lengths, CONFIG, multiprocessors(q.device), "cuda")
     n = lengths.cuda()
     return Work(
-        lambda i: decode_ragged(q, *caches[i], n, the_plan), sets, kv_bytes + 2 * q.nbytes,
+        lambda i: decode_ragged(q, *caches[i], n, the_plan),
+        sets,
+        kv_bytes + 2 * q.nbytes,
         4 * group * int(lengths.sum()) * dim,
     )
 
@@ -162,8 +169,18 @@ def _cases() -> list[Case]:
         cases.append(Case(kernel, shape, partial(build, **shape), quick))
 
     base = {"kv_heads": 8, "group": 4, "dim": 128}
-    for batch, tokens in [(8, 512), (8, 2048), (8, 8192), (32, 2048), (8, 16384), (8, 32768), (64, 4096), (128, 2048),
-                          (1, 32768), (1, 131072)]:
+    for batch, tokens in [
+        (8, 512),
+        (8, 2048),
+        (8, 8192),
+        (32, 2048),
+        (8, 16384),
+        (8, 32768),
+        (64, 4096),
+        (128, 2048),
+        (1, 32768),
+        (1, 131072),
+    ]:
         for dtype in ("bfloat16", "fp8"):
             add("decode", dense, (batch, tokens) == (8, 8192), batch=batch, tokens=tokens, dtype=dtype, **base)
     add("decode", dense, batch=8, tokens=32768, dtype="float16", **base)
@@ -174,8 +191,16 @@ def _cases() -> list[Case]:
             add("gathered", gathered, read == 2048, batch=8, kv_heads=8, group=4, tokens=16384, read=read, grain=grain)
     for batch, mean in [(8, 8192), (8, 32768), (32, 8192)]:
         add("ragged", ragged, mean == 8192, batch=batch, kv_heads=8, group=4, mean_tokens=mean)
-    for batch, prefix, suffix in [(8, 32768, 16), (16, 8192, 128), (16, 32768, 128), (64, 8192, 128), (64, 32768, 128),
-                                  (256, 8192, 128), (256, 32768, 16), (16, 131072, 128)]:
+    for batch, prefix, suffix in [
+        (8, 32768, 16),
+        (16, 8192, 128),
+        (16, 32768, 128),
+        (64, 8192, 128),
+        (64, 32768, 128),
+        (256, 8192, 128),
+        (256, 32768, 16),
+        (16, 131072, 128),
+    ]:
         add("shared_prefix", shared, batch == 64, batch=batch, kv_heads=8, group=4, prefix=prefix, suffix=suffix)
     for keep in (1024, 4096):
         add("compact", compaction, keep == 1024, batch=8, kv_heads=8, tokens=16384, keep=keep)

@@ -12,8 +12,23 @@ from kernels_ref import pages
 
 @triton.jit
 def compact_kernel(
-    source, target, keep, lengths, target_table, source_page, source_head, target_page, target_head, keep_b, keep_h,
-    table_b, table_h, HEADS: tl.constexpr, DIM: tl.constexpr, PAGE: tl.constexpr, BLOCK_N: tl.constexpr,
+    source,
+    target,
+    keep,
+    lengths,
+    target_table,
+    source_page,
+    source_head,
+    target_page,
+    target_head,
+    keep_b,
+    keep_h,
+    table_b,
+    table_h,
+    HEADS: tl.constexpr,
+    DIM: tl.constexpr,
+    PAGE: tl.constexpr,
+    BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
     """One row (program 0) and BLOCK_N of its kept tokens (program 1); shapes as in `compact`."""
@@ -33,7 +48,11 @@ def compact_kernel(
 
 
 def compact(
-    source: torch.Tensor, target: torch.Tensor, keep: torch.Tensor, lengths: torch.Tensor, target_table: torch.Tensor,
+    source: torch.Tensor,
+    target: torch.Tensor,
+    keep: torch.Tensor,
+    lengths: torch.Tensor,
+    target_table: torch.Tensor,
 ) -> torch.Tensor:
     """Copies token keep[b, h, i], i < lengths[b, h], of `source` into place i of the row's pages in `target`.
 
@@ -46,10 +65,24 @@ def compact(
         raise ValueError("source and target must share page, dim and dtype, and lengths be contiguous")
     if n:
         compact_kernel[(batch * kv_heads, triton.cdiv(n, 64))](
-            source, target, keep, lengths, target_table, source.stride(0),
-            source.stride(1) if source.shape[1] > 1 else 0, target.stride(0),
-            target.stride(1) if target.shape[1] > 1 else 0, keep.stride(0), keep.stride(1), target_table.stride(0),
-            target_table.stride(1), HEADS=kv_heads, DIM=dim, PAGE=page, BLOCK_N=64,
-            BLOCK_D=triton.next_power_of_2(dim), num_warps=4,
+            source,
+            target,
+            keep,
+            lengths,
+            target_table,
+            source.stride(0),
+            source.stride(1) if source.shape[1] > 1 else 0,
+            target.stride(0),
+            target.stride(1) if target.shape[1] > 1 else 0,
+            keep.stride(0),
+            keep.stride(1),
+            target_table.stride(0),
+            target_table.stride(1),
+            HEADS=kv_heads,
+            DIM=dim,
+            PAGE=page,
+            BLOCK_N=64,
+            BLOCK_D=triton.next_power_of_2(dim),
+            num_warps=4,
         )
     return target

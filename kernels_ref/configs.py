@@ -26,7 +26,7 @@ def pick(element_bytes: int, rows: int, tokens: int, kv_bytes: int) -> Config:
         return Config(64, 4, 2, 4)
     if element_bytes == 1:
         return Config(32, 1, 4, 4) if kv_bytes < 1e8 else Config(64, 2, 3, 4)
-    return Config(128, 8, 3, 1) if kv_bytes < 6e8 else Config(64, 4, 2, 3)
+    return Config(128, 8, 3, 1) if kv_bytes < 6e8 else Config(64, 4, 2, 4)
 
 
 def pick_prefix(queries: int) -> Config:
@@ -35,4 +35,4 @@ def pick_prefix(queries: int) -> Config:
         return Config(128, 8, 3, 1)
     if queries <= 64:
         return Config(128, 4, 3, 1, block_m=64)
-    return Config(64, 8, 3, 1, block_m=128)
+    return Config(128, 8, 3, 1, block_m=128)

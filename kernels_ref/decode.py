@@ -22,8 +22,24 @@ VARYING += ["table_b", "table_h", "length_b", "length_h"]
 
 @triton.jit
 def attend(
-    q_tile, k_head, v_head, entry, i, end, scale, page_stride, m, total, acc, DIM: tl.constexpr, PAGE: tl.constexpr,
-    GRAIN: tl.constexpr, BLOCK_D: tl.constexpr, COMPUTE: tl.constexpr, NATIVE: tl.constexpr, MASKED: tl.constexpr,
+    q_tile,
+    k_head,
+    v_head,
+    entry,
+    i,
+    end,
+    scale,
+    page_stride,
+    m,
+    total,
+    acc,
+    DIM: tl.constexpr,
+    PAGE: tl.constexpr,
+    GRAIN: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    NATIVE: tl.constexpr,
+    MASKED: tl.constexpr,
 ):
     """Takes the keys and values of tokens `i` [BLOCK_N], table entries `entry`, into m, total, acc (see online)."""
     d = tl.arange(0, BLOCK_D)
@@ -44,11 +60,41 @@ def attend(
 
 @triton.jit(do_not_specialize=VARYING)  # one compilation for all their values
 def decode_kernel(
-    q, k_pages, v_pages, table, lengths, k_scale, v_scale, partial, lse, tasks, scale, page_stride, head_stride,
-    table_b, table_h, length_b, length_h, splits, split_tokens, q_blocks, part_splits, part_first,
-    HEADS: tl.constexpr, GROUP: tl.constexpr, SHARED: tl.constexpr, DIM: tl.constexpr, PAGE: tl.constexpr,
-    GRAIN: tl.constexpr, HAS_SCALE: tl.constexpr, HAS_TASKS: tl.constexpr, BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, COMPUTE: tl.constexpr, NATIVE: tl.constexpr,
+    q,
+    k_pages,
+    v_pages,
+    table,
+    lengths,
+    k_scale,
+    v_scale,
+    partial,
+    lse,
+    tasks,
+    scale,
+    page_stride,
+    head_stride,
+    table_b,
+    table_h,
+    length_b,
+    length_h,
+    splits,
+    split_tokens,
+    q_blocks,
+    part_splits,
+    part_first,
+    HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    SHARED: tl.constexpr,
+    DIM: tl.constexpr,
+    PAGE: tl.constexpr,
+    GRAIN: tl.constexpr,
+    HAS_SCALE: tl.constexpr,
+    HAS_TASKS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    COMPUTE: tl.constexpr,
+    NATIVE: tl.constexpr,
     PEEL: tl.constexpr,
 ):
     """Program: (row, split, block of queries), the last fastest; shapes as in `launch`."""
@@ -92,12 +138,48 @@ def decode_kernel(
         now = entry
         # the next block's entries: loaded only when needed, they would stall the prefetch of keys and values
         entry = tl.load(my_table + (i + BLOCK_N) // GRAIN, mask=i + BLOCK_N < end, other=0)
-        m, total, acc = attend(q_tile, k_head, v_head, now, i, end, scale, page_stride, m, total, acc, DIM, PAGE, GRAIN,
-                               BLOCK_D, COMPUTE, NATIVE, not PEEL)
+        m, total, acc = attend(
+            q_tile,
+            k_head,
+            v_head,
+            now,
+            i,
+            end,
+            scale,
+            page_stride,
+            m,
+            total,
+            acc,
+            DIM,
+            PAGE,
+            GRAIN,
+            BLOCK_D,
+            COMPUTE,
+            NATIVE,
+            not PEEL,
+        )
     if PEEL and stop < end:  # where arithmetic binds, only the last block pays for masks
         i = stop + tl.arange(0, BLOCK_N)
-        m, total, acc = attend(q_tile, k_head, v_head, entry, i, end, scale, page_stride, m, total, acc, DIM, PAGE,
-                               GRAIN, BLOCK_D, COMPUTE, NATIVE, True)
+        m, total, acc = attend(
+            q_tile,
+            k_head,
+            v_head,
+            entry,
+            i,
+            end,
+            scale,
+            page_stride,
+            m,
+            total,
+            acc,
+            DIM,
+            PAGE,
+            GRAIN,
+            BLOCK_D,
+            COMPUTE,
+            NATIVE,
+            True,
+        )
 
     out, whole = online.finish(m, total, acc)
     if HAS_SCALE:
@@ -106,16 +188,31 @@ def decode_kernel(
     if HAS_TASKS:
         slot = q_row * 0 + tl.load(tasks + 4 * task + 3)
     to = slot.to(tl.int64) * GROUP + member
-    tl.store(partial + to[:, None] * DIM + d[None, :], out.to(partial.dtype.element_ty),
-             mask=live[:, None] & in_dim[None, :])
+    tl.store(
+        partial + to[:, None] * DIM + d[None, :], out.to(partial.dtype.element_ty), mask=live[:, None] & in_dim[None, :]
+    )
     tl.store(lse + to, whole, mask=live)
 
 
 def launch(
-    q: torch.Tensor, k_pages: torch.Tensor, v_pages: torch.Tensor, table: torch.Tensor, lengths: torch.Tensor,
-    partial: torch.Tensor, lse: torch.Tensor, config: Config, split: Split, *, grain: int, scale: float | None = None,
-    shared: int = 1, tasks: torch.Tensor | None = None, part_splits: int = 1, part_first: int = 0,
-    k_scale: torch.Tensor | None = None, v_scale: torch.Tensor | None = None,
+    q: torch.Tensor,
+    k_pages: torch.Tensor,
+    v_pages: torch.Tensor,
+    table: torch.Tensor,
+    lengths: torch.Tensor,
+    partial: torch.Tensor,
+    lse: torch.Tensor,
+    config: Config,
+    split: Split,
+    *,
+    grain: int,
+    scale: float | None = None,
+    shared: int = 1,
+    tasks: torch.Tensor | None = None,
+    part_splits: int = 1,
+    part_first: int = 0,
+    k_scale: torch.Tensor | None = None,
+    v_scale: torch.Tensor | None = None,
 ) -> None:
     """Issues the kernel. `q` [batch * shared, kv_heads * group, dim]; pages [pages, kv_heads or 1, page, dim];
     `table` [batch, kv_heads, entries] and `lengths` [batch, kv_heads] int32, any strides (0 for what heads share).
@@ -132,14 +229,45 @@ def launch(
     compute = tl.bfloat16 if k_pages.dtype == torch.bfloat16 else tl.float16  # fp8 to fp16: one conversion, not two
     scale = (dim**-0.5 if scale is None else scale) * online.LOG2E
     decode_kernel[(work * q_blocks,)](
-        q, k_pages, v_pages, table, lengths, k_scale, v_scale, partial, lse, tasks, scale,
-        k_pages.stride(0), k_pages.stride(1) if k_pages.shape[1] > 1 else 0,
-        table.stride(0), table.stride(1), lengths.stride(0), lengths.stride(1),
-        split.splits, split.tokens, q_blocks, part_splits, part_first,
-        HEADS=kv_heads, GROUP=group, SHARED=shared, DIM=dim, PAGE=page, GRAIN=grain, HAS_SCALE=k_scale is not None,
-        HAS_TASKS=tasks is not None, BLOCK_M=block_m, BLOCK_N=config.block_n, BLOCK_D=triton.next_power_of_2(dim),
-        COMPUTE=compute, NATIVE=q.is_cuda, PEEL=block_m >= 64,
-        num_warps=config.warps, num_stages=config.stages, **({"maxnreg": config.registers} if config.registers else {}),
+        q,
+        k_pages,
+        v_pages,
+        table,
+        lengths,
+        k_scale,
+        v_scale,
+        partial,
+        lse,
+        tasks,
+        scale,
+        k_pages.stride(0),
+        k_pages.stride(1) if k_pages.shape[1] > 1 else 0,
+        table.stride(0),
+        table.stride(1),
+        lengths.stride(0),
+        lengths.stride(1),
+        split.splits,
+        split.tokens,
+        q_blocks,
+        part_splits,
+        part_first,
+        HEADS=kv_heads,
+        GROUP=group,
+        SHARED=shared,
+        DIM=dim,
+        PAGE=page,
+        GRAIN=grain,
+        HAS_SCALE=k_scale is not None,
+        HAS_TASKS=tasks is not None,
+        BLOCK_M=block_m,
+        BLOCK_N=config.block_n,
+        BLOCK_D=triton.next_power_of_2(dim),
+        COMPUTE=compute,
+        NATIVE=q.is_cuda,
+        PEEL=block_m >= 64,
+        num_warps=config.warps,
+        num_stages=config.stages,
+        **({"maxnreg": config.registers} if config.registers else {}),
     )
 
 
@@ -168,9 +296,19 @@ def check(q: torch.Tensor, k_pages: torch.Tensor, v_pages: torch.Tensor, kv_head
 
 
 def decode(
-    q: torch.Tensor, k_pages: torch.Tensor, v_pages: torch.Tensor, table: torch.Tensor, lengths: torch.Tensor, *,
-    kv_heads: int | None = None, grain: int | None = None, scale: float | None = None, out: torch.Tensor | None = None,
-    k_scale: torch.Tensor | None = None, v_scale: torch.Tensor | None = None, config: Config | None = None,
+    q: torch.Tensor,
+    k_pages: torch.Tensor,
+    v_pages: torch.Tensor,
+    table: torch.Tensor,
+    lengths: torch.Tensor,
+    *,
+    kv_heads: int | None = None,
+    grain: int | None = None,
+    scale: float | None = None,
+    out: torch.Tensor | None = None,
+    k_scale: torch.Tensor | None = None,
+    v_scale: torch.Tensor | None = None,
+    config: Config | None = None,
     split: Split | None = None,
 ) -> torch.Tensor:
     """Attention of one query token a sequence, [batch, heads, dim] in `q`'s dtype.
@@ -192,6 +330,20 @@ def decode(
     lse = torch.empty(slots, group, dtype=torch.float32, device=q.device)
     direct = split.splits == 1
     partial = out if direct else torch.empty(slots, group, dim, dtype=torch.float32, device=q.device)
-    launch(q, k_pages, v_pages, table, lengths, partial, lse, config, split, grain=grain, scale=scale,
-           part_splits=split.splits, k_scale=k_scale, v_scale=v_scale)
+    launch(
+        q,
+        k_pages,
+        v_pages,
+        table,
+        lengths,
+        partial,
+        lse,
+        config,
+        split,
+        grain=grain,
+        scale=scale,
+        part_splits=split.splits,
+        k_scale=k_scale,
+        v_scale=v_scale,
+    )
     return out if direct else merge(partial, lse, out, splits=split.splits)

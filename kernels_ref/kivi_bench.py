@@ -22,8 +22,10 @@ def packed(batch: int, kv_heads: int, group: int, tokens: int, dim: int, bits: i
     q = torch.randn(batch, kv_heads * group, dim, device="cuda").bfloat16()
     sets = min(peer.sets, len(caches))
     return Work(
-        lambda i, **config: kivi_decode.decode(q, caches[i % len(caches)], **config), len(caches),
-        caches[0].packed.nbytes + caches[0].table.nbytes + 2 * q.nbytes, 4 * batch * kv_heads * group * tokens * dim,
+        lambda i, **config: kivi_decode.decode(q, caches[i % len(caches)], **config),
+        len(caches),
+        caches[0].packed.nbytes + caches[0].table.nbytes + 2 * q.nbytes,
+        4 * batch * kv_heads * group * tokens * dim,
         {"dense_bf16": lambda i: peer.launch(i % sets)},
     )
 
@@ -40,8 +42,15 @@ def _cases() -> list[Case]:
     cases = []
     for bits in (2, 4):
         for batch, tokens, group, dim in [
-            (8, 32768, 4, 128), (64, 4096, 4, 128), (128, 2048, 4, 128), (8, 8192, 4, 128), (1, 131072, 4, 128),
-            (16, 32768, 4, 64), (8, 32768, 1, 128), (8, 32768, 16, 128), (8, 32768, 4, 96),
+            (8, 32768, 4, 128),
+            (64, 4096, 4, 128),
+            (128, 2048, 4, 128),
+            (8, 8192, 4, 128),
+            (1, 131072, 4, 128),
+            (16, 32768, 4, 64),
+            (8, 32768, 1, 128),
+            (8, 32768, 16, 128),
+            (8, 32768, 4, 96),
         ]:
             shape = {"batch": batch, "kv_heads": 8, "group": group, "tokens": tokens, "dim": dim, "bits": bits}
             cases.append(Case(f"kivi{bits}", shape, partial(packed, **shape), quick=tokens * batch == 8 * 8192))

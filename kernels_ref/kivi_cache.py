@@ -40,8 +40,10 @@ def from_dense(k: torch.Tensor, v: torch.Tensor, lengths: list[int], bits: int, 
     for b, n in enumerate(lengths):
         done = n // BLOCK * BLOCK
         k_young[b, :, : n - done], v_young[b, :, : n - done] = k[b, :, done:n], v[b, :, done:n]
-    pages, young = (torch.tensor(x, dtype=torch.int32, device=k.device)
-                    for x in ([n // BLOCK for n in lengths], [n % BLOCK for n in lengths]))
+    pages, young = (
+        torch.tensor(x, dtype=torch.int32, device=k.device)
+        for x in ([n // BLOCK for n in lengths], [n % BLOCK for n in lengths])
+    )
     return Cache(packed, table, pages, k_young, v_young, young)
 
 

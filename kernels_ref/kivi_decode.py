@@ -67,17 +67,39 @@ def plane(words, SLOT: tl.constexpr, BITS: tl.constexpr, PER: tl.constexpr, PTX:
                 f"and.b32 $0, $1, {PAIR};", "=r,r", [words], dtype=tl.float16, is_pure=True, pack=2
             )
         return tl.inline_asm_elementwise(
-            f"{{ .reg .b32 t; shr.b32 t, $1, {DOWN}; and.b32 $0, t, {PAIR}; }}", "=r,r", [words], dtype=tl.float16,
-            is_pure=True, pack=2,
+            f"{{ .reg .b32 t; shr.b32 t, $1, {DOWN}; and.b32 $0, t, {PAIR}; }}",
+            "=r,r",
+            [words],
+            dtype=tl.float16,
+            is_pure=True,
+            pack=2,
         )
     return ((words >> DOWN) & MASK).to(tl.int16).to(tl.float16, bitcast=True)
 
 
 @triton.jit
 def packed_pages(
-    q, table, first, last, head, k_codes, k_scale, k_min, v_codes, v_scale, v_min, scale, partial, lse,
-    KV_HEADS: tl.constexpr, GROUP_HEADS: tl.constexpr, HEADS: tl.constexpr, DIM: tl.constexpr, BITS: tl.constexpr,
-    GROUP: tl.constexpr, PTX: tl.constexpr,
+    q,
+    table,
+    first,
+    last,
+    head,
+    k_codes,
+    k_scale,
+    k_min,
+    v_codes,
+    v_scale,
+    v_min,
+    scale,
+    partial,
+    lse,
+    KV_HEADS: tl.constexpr,
+    GROUP_HEADS: tl.constexpr,
+    HEADS: tl.constexpr,
+    DIM: tl.constexpr,
+    BITS: tl.constexpr,
+    GROUP: tl.constexpr,
+    PTX: tl.constexpr,
 ):
     """Attention of `q` (pointer to [GROUP_HEADS, DIM]) over the pages table[first:last]; stores output and its lse."""
     ROWS: tl.constexpr = 8 * BITS
@@ -181,7 +203,16 @@ def packed_pages(
 
 @triton.jit
 def residual_tokens(
-    q, k, v, tokens, scale, partial, lse, GROUP_HEADS: tl.constexpr, DIM: tl.constexpr, PAD: tl.constexpr,
+    q,
+    k,
+    v,
+    tokens,
+    scale,
+    partial,
+    lse,
+    GROUP_HEADS: tl.constexpr,
+    DIM: tl.constexpr,
+    PAD: tl.constexpr,
     ROWS: tl.constexpr,
 ):
     """Attention over the `tokens` youngest keys and values [128, DIM], kept in full precision; stores the result."""
@@ -207,9 +238,32 @@ def residual_tokens(
 
 @triton.jit
 def kivi_kernel(
-    q, table, pages, residual, k_res, v_res, k_codes, k_scale, k_min, v_codes, v_scale, v_min, partial, lse, scale,
-    each, table_width, splits, KV_HEADS: tl.constexpr, GROUP_HEADS: tl.constexpr, HEADS: tl.constexpr,
-    DIM: tl.constexpr, PAD: tl.constexpr, BITS: tl.constexpr, GROUP: tl.constexpr, PTX: tl.constexpr,
+    q,
+    table,
+    pages,
+    residual,
+    k_res,
+    v_res,
+    k_codes,
+    k_scale,
+    k_min,
+    v_codes,
+    v_scale,
+    v_min,
+    partial,
+    lse,
+    scale,
+    each,
+    table_width,
+    splits,
+    KV_HEADS: tl.constexpr,
+    GROUP_HEADS: tl.constexpr,
+    HEADS: tl.constexpr,
+    DIM: tl.constexpr,
+    PAD: tl.constexpr,
+    BITS: tl.constexpr,
+    GROUP: tl.constexpr,
+    PTX: tl.constexpr,
 ):
     """Programs (rows, splits + 1): the last of a row takes the residual, the others `each` pages. Shapes: `decode`."""
     at = tl.program_id(0)
@@ -220,14 +274,41 @@ def kivi_kernel(
     if split == splits:
         young = at.to(tl.int64) * 128 * DIM
         residual_tokens(
-            query, k_res + young, v_res + young, tl.load(residual + batch), scale, partial + slot * DIM, lse + slot,
-            GROUP_HEADS, DIM, PAD, 16 if HEADS < 16 else HEADS,
+            query,
+            k_res + young,
+            v_res + young,
+            tl.load(residual + batch),
+            scale,
+            partial + slot * DIM,
+            lse + slot,
+            GROUP_HEADS,
+            DIM,
+            PAD,
+            16 if HEADS < 16 else HEADS,
         )
     else:
         last = tl.minimum((split + 1) * each, tl.load(pages + batch))
         packed_pages(
-            query, table + batch * table_width, split * each, last, at % KV_HEADS, k_codes, k_scale, k_min, v_codes,
-            v_scale, v_min, scale, partial + slot * DIM, lse + slot, KV_HEADS, GROUP_HEADS, HEADS, DIM, BITS, GROUP,
+            query,
+            table + batch * table_width,
+            split * each,
+            last,
+            at % KV_HEADS,
+            k_codes,
+            k_scale,
+            k_min,
+            v_codes,
+            v_scale,
+            v_min,
+            scale,
+            partial + slot * DIM,
+            lse + slot,
+            KV_HEADS,
+            GROUP_HEADS,
+            HEADS,
+            DIM,
+            BITS,
+            GROUP,
             PTX,
         )
 
@@ -252,7 +333,11 @@ def choose(rows: int, pages: int, sms: int, warps_per_sm: int) -> splits.Split:
 
 
 def decode(
-    q: torch.Tensor, kv: Cache, scale: float | None = None, *, out: torch.Tensor | None = None,
+    q: torch.Tensor,
+    kv: Cache,
+    scale: float | None = None,
+    *,
+    out: torch.Tensor | None = None,
     split: splits.Split | None = None,
 ) -> torch.Tensor:
     """Attention of `q` [batch, heads, dim] (contiguous, the residual's dtype) over `kv`: `out`, like `q`.
@@ -276,9 +361,29 @@ def decode(
     out = torch.empty_like(q) if out is None else out
     scale = (dim**-0.5 if scale is None else scale) * online.LOG2E
     kivi_kernel[(rows, slots)](
-        q, kv.table, kv.pages, kv.young, kv.k_young, kv.v_young, *kv.packed.tensors, partial, lse, scale,
-        split.tokens // BLOCK, width, split.splits, KV_HEADS=kv_heads, GROUP_HEADS=group_heads, HEADS=columns, DIM=dim,
-        PAD=triton.next_power_of_2(dim), BITS=kv.packed.bits, GROUP=kv.packed.group, PTX=q.is_cuda, num_warps=1,
-        num_stages=1, **({"maxnreg": registers} if q.is_cuda else {}),
+        q,
+        kv.table,
+        kv.pages,
+        kv.young,
+        kv.k_young,
+        kv.v_young,
+        *kv.packed.tensors,
+        partial,
+        lse,
+        scale,
+        split.tokens // BLOCK,
+        width,
+        split.splits,
+        KV_HEADS=kv_heads,
+        GROUP_HEADS=group_heads,
+        HEADS=columns,
+        DIM=dim,
+        PAD=triton.next_power_of_2(dim),
+        BITS=kv.packed.bits,
+        GROUP=kv.packed.group,
+        PTX=q.is_cuda,
+        num_warps=1,
+        num_stages=1,
+        **({"maxnreg": registers} if q.is_cuda else {}),
     )
     return merge(partial, lse, out, splits=slots)

@@ -27,8 +27,16 @@ def compiled(bits: int, dim: int, group_heads: int) -> bytes:
     types |= dict.fromkeys(["q", "k_res", "v_res"], "*bf16") | dict.fromkeys(["k_codes", "v_codes"], "*i16")
     types |= dict.fromkeys(["table", "pages", "residual"], "*i32") | {"partial": "*fp32", "lse": "*fp32"}
     types |= {"scale": "fp32"} | dict.fromkeys(["each", "table_width", "splits"], "i32")
-    constants = {"KV_HEADS": 8, "GROUP_HEADS": group_heads, "HEADS": heads, "DIM": dim, "BITS": bits, "GROUP": 32,
-                 "PAD": triton.next_power_of_2(dim), "PTX": True}
+    constants = {
+        "KV_HEADS": 8,
+        "GROUP_HEADS": group_heads,
+        "HEADS": heads,
+        "DIM": dim,
+        "BITS": bits,
+        "GROUP": 32,
+        "PAD": triton.next_power_of_2(dim),
+        "PTX": True,
+    }
     names = kivi_kernel.arg_names
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if types.get(name, "")[:1] == "*"}
     source = ASTSource(kivi_kernel, {name: types.get(name, "constexpr") for name in names}, constants, aligned)

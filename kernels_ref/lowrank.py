@@ -24,9 +24,30 @@ from kernels_ref.timing import sets_beyond_l2
 
 @triton.jit
 def lowrank_kernel(
-    q, latent, up, cos, sin, v, lengths, partial_out, lse, scale, tokens, v_b, v_h, splits, split_tokens,
-    KV_HEADS: tl.constexpr, GROUP: tl.constexpr, RANK: tl.constexpr, HALF: tl.constexpr, V_DIM: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_HALF: tl.constexpr,
+    q,
+    latent,
+    up,
+    cos,
+    sin,
+    v,
+    lengths,
+    partial_out,
+    lse,
+    scale,
+    tokens,
+    v_b,
+    v_h,
+    splits,
+    split_tokens,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    RANK: tl.constexpr,
+    HALF: tl.constexpr,
+    V_DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_HALF: tl.constexpr,
     BLOCK_V: tl.constexpr,
 ):
     """Program: (row, split); a row is (sequence, kv head); shapes as in `decode_lowrank`."""
@@ -81,9 +102,19 @@ def lowrank_kernel(
 
 
 def decode_lowrank(
-    q: torch.Tensor, latent: torch.Tensor, up: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, v: torch.Tensor,
-    lengths: torch.Tensor, *, out: torch.Tensor | None = None, split: Split | None = None, block_n: int = 64,
-    warps: int = 4, stages: int = 3,
+    q: torch.Tensor,
+    latent: torch.Tensor,
+    up: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    v: torch.Tensor,
+    lengths: torch.Tensor,
+    *,
+    out: torch.Tensor | None = None,
+    split: Split | None = None,
+    block_n: int = 64,
+    warps: int = 4,
+    stages: int = 3,
 ) -> torch.Tensor:
     """Attention output [batch, heads, value_dim] in `q`'s dtype.
 
@@ -95,8 +126,10 @@ def decode_lowrank(
     tokens, rank = latent.shape[1:]
     kv_heads, v_dim = up.shape[0], v.shape[3]
     if up.shape[1:] != (rank, dim) or heads % kv_heads or v.shape[1] not in (1, kv_heads) or v.shape[2] != tokens:
-        raise ValueError(f"up must be [kv_heads, {rank}, {dim}], v [batch, kv_heads or 1, {tokens}, value_dim] "
-                         f"but got {up.shape}, {v.shape}")
+        raise ValueError(
+            f"up must be [kv_heads, {rank}, {dim}], v [batch, kv_heads or 1, {tokens}, value_dim] "
+            f"but got {up.shape}, {v.shape}"
+        )
     if not all(x.is_contiguous() for x in (q, latent, up, cos, sin, v)) or len(cos) < tokens:
         raise ValueError("inputs must be contiguous, and cos and sin cover all tokens")
     rows, group = batch * kv_heads, heads // kv_heads
@@ -106,10 +139,33 @@ def decode_lowrank(
     lse = torch.empty(slots, group, dtype=torch.float32, device=q.device)
     power = triton.next_power_of_2
     lowrank_kernel[(rows, split.splits)](
-        q, latent, up, cos, sin, v, lengths, part, lse, dim**-0.5 * online.LOG2E, tokens, v.stride(0),
-        v.stride(1) if v.shape[1] > 1 else 0, split.splits, split.tokens, KV_HEADS=kv_heads, GROUP=group, RANK=rank,
-        HALF=dim // 2, V_DIM=v_dim, BLOCK_M=max(16, power(group)), BLOCK_N=block_n, BLOCK_R=32 if rank % 64 else 64,
-        BLOCK_HALF=max(16, power(dim // 2)), BLOCK_V=max(16, power(v_dim)), num_warps=warps, num_stages=stages,
+        q,
+        latent,
+        up,
+        cos,
+        sin,
+        v,
+        lengths,
+        part,
+        lse,
+        dim**-0.5 * online.LOG2E,
+        tokens,
+        v.stride(0),
+        v.stride(1) if v.shape[1] > 1 else 0,
+        split.splits,
+        split.tokens,
+        KV_HEADS=kv_heads,
+        GROUP=group,
+        RANK=rank,
+        HALF=dim // 2,
+        V_DIM=v_dim,
+        BLOCK_M=max(16, power(group)),
+        BLOCK_N=block_n,
+        BLOCK_R=32 if rank % 64 else 64,
+        BLOCK_HALF=max(16, power(dim // 2)),
+        BLOCK_V=max(16, power(v_dim)),
+        num_warps=warps,
+        num_stages=stages,
     )
     out = torch.empty(batch, heads, v_dim, dtype=q.dtype, device=q.device) if out is None else out
     return merge(part, lse, out, splits=split.splits)
@@ -123,7 +179,12 @@ def rotary(tokens: int, dim: int, device: str, base: float = 10000.0) -> tuple[t
 
 
 def lowrank_reference(
-    q: torch.Tensor, latent: torch.Tensor, up: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, v: torch.Tensor,
+    q: torch.Tensor,
+    latent: torch.Tensor,
+    up: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+    v: torch.Tensor,
     lengths: torch.Tensor,
 ) -> torch.Tensor:
     """The same in float64: all keys rebuilt and rotated at once."""
@@ -147,8 +208,12 @@ def _work(batch: int, tokens: int, rank: int, value_rank: int) -> Work:
     cos, sin = rotary(tokens, dim, "cuda")
     n = torch.full((batch,), tokens, device="cuda", dtype=torch.int32)
     flops = 2 * batch * kv_heads * tokens * (rank * dim + group * (dim + v_dim))
-    return Work(lambda i, **config: decode_lowrank(q, caches[i][0], up, cos, sin, caches[i][1], n, **config), sets,
-                size + up.nbytes + 2 * cos.nbytes + 2 * q.nbytes, flops)
+    return Work(
+        lambda i, **config: decode_lowrank(q, caches[i][0], up, cos, sin, caches[i][1], n, **config),
+        sets,
+        size + up.nbytes + 2 * cos.nbytes + 2 * q.nbytes,
+        flops,
+    )
 
 
 CASES = [

@@ -14,8 +14,18 @@ BLOCK_SPLITS = 32
 
 @triton.jit
 def merge_kernel(
-    partial, lse, out, out_lse, first, splits, GROUP: tl.constexpr, WIDTH: tl.constexpr, HAS_FIRST: tl.constexpr,
-    HAS_LSE: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
+    partial,
+    lse,
+    out,
+    out_lse,
+    first,
+    splits,
+    GROUP: tl.constexpr,
+    WIDTH: tl.constexpr,
+    HAS_FIRST: tl.constexpr,
+    HAS_LSE: tl.constexpr,
+    BLOCK_S: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):
     """One query head (program 0) and one slice of the width (program 1); shapes as in `merge`."""
     head = tl.program_id(0).to(tl.int64)
@@ -51,7 +61,12 @@ def merge_kernel(
 
 
 def merge(
-    partial: torch.Tensor, lse: torch.Tensor, out: torch.Tensor, *, splits: int = 0, first: torch.Tensor | None = None,
+    partial: torch.Tensor,
+    lse: torch.Tensor,
+    out: torch.Tensor,
+    *,
+    splits: int = 0,
+    first: torch.Tensor | None = None,
     out_lse: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Merges `partial` [slots, group, width] float32 with `lse` [slots, group] float32 (base 2) into `out`.
@@ -71,8 +86,19 @@ def merge(
     block_d = min(64, triton.next_power_of_2(width))
     block_s = BLOCK_SPLITS if first is not None else min(BLOCK_SPLITS, triton.next_power_of_2(splits))
     merge_kernel[(rows * group, triton.cdiv(width, block_d))](
-        partial, lse, out, out_lse, first, splits, GROUP=group, WIDTH=width, HAS_FIRST=first is not None,
-        HAS_LSE=out_lse is not None, BLOCK_S=block_s, BLOCK_D=block_d, num_warps=4 if block_s > 8 else 1,
+        partial,
+        lse,
+        out,
+        out_lse,
+        first,
+        splits,
+        GROUP=group,
+        WIDTH=width,
+        HAS_FIRST=first is not None,
+        HAS_LSE=out_lse is not None,
+        BLOCK_S=block_s,
+        BLOCK_D=block_d,
+        num_warps=4 if block_s > 8 else 1,
     )
     return out
 

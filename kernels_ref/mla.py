@@ -21,8 +21,22 @@ from kernels_ref.timing import sets_beyond_l2
 
 @triton.jit
 def mla_kernel(
-    q, cache, table, lengths, partial_out, lse, scale, splits, split_tokens, table_b, HEADS: tl.constexpr,
-    LATENT: tl.constexpr, ROPE: tl.constexpr, PAGE: tl.constexpr, BLOCK_H: tl.constexpr, BLOCK_N: tl.constexpr,
+    q,
+    cache,
+    table,
+    lengths,
+    partial_out,
+    lse,
+    scale,
+    splits,
+    split_tokens,
+    table_b,
+    HEADS: tl.constexpr,
+    LATENT: tl.constexpr,
+    ROPE: tl.constexpr,
+    PAGE: tl.constexpr,
+    BLOCK_H: tl.constexpr,
+    BLOCK_N: tl.constexpr,
 ):
     """Program: (block of heads, split, sequence), the first fastest; shapes as in `decode_mla`."""
     heads = tl.program_id(0) * BLOCK_H + tl.arange(0, BLOCK_H)
@@ -55,8 +69,18 @@ def mla_kernel(
 
 
 def decode_mla(
-    q: torch.Tensor, cache: torch.Tensor, table: torch.Tensor, lengths: torch.Tensor, scale: float, rope: int = 64, *,
-    out: torch.Tensor | None = None, split: Split | None = None, block_n: int = 64, warps: int = 8, stages: int = 2,
+    q: torch.Tensor,
+    cache: torch.Tensor,
+    table: torch.Tensor,
+    lengths: torch.Tensor,
+    scale: float,
+    rope: int = 64,
+    *,
+    out: torch.Tensor | None = None,
+    split: Split | None = None,
+    block_n: int = 64,
+    warps: int = 8,
+    stages: int = 2,
 ) -> torch.Tensor:
     """Latent attention output [batch, heads, width - rope] in `q`'s dtype.
 
@@ -78,8 +102,23 @@ def decode_mla(
     part = torch.empty(slots, heads, latent, dtype=torch.float32, device=q.device)
     lse = torch.empty(slots, heads, dtype=torch.float32, device=q.device)
     mla_kernel[(blocks, split.splits, batch)](
-        q, cache, table, lengths, part, lse, scale * online.LOG2E, split.splits, split.tokens, table.stride(0),
-        HEADS=heads, LATENT=latent, ROPE=rope, PAGE=cache.shape[1], BLOCK_H=block_h, BLOCK_N=block_n, num_warps=warps,
+        q,
+        cache,
+        table,
+        lengths,
+        part,
+        lse,
+        scale * online.LOG2E,
+        split.splits,
+        split.tokens,
+        table.stride(0),
+        HEADS=heads,
+        LATENT=latent,
+        ROPE=rope,
+        PAGE=cache.shape[1],
+        BLOCK_H=block_h,
+        BLOCK_N=block_n,
+        num_warps=warps,
         num_stages=stages,
     )
     out = torch.empty(batch, heads, latent, dtype=q.dtype, device=q.device) if out is None else out
@@ -87,7 +126,12 @@ def decode_mla(
 
 
 def mla_reference(
-    q: torch.Tensor, cache: torch.Tensor, table: torch.Tensor, lengths: torch.Tensor, scale: float, rope: int = 64,
+    q: torch.Tensor,
+    cache: torch.Tensor,
+    table: torch.Tensor,
+    lengths: torch.Tensor,
+    scale: float,
+    rope: int = 64,
 ) -> torch.Tensor:
     """The same in float64: one kv head whose value is the latent part of its key."""
     keys = cache[table.long()].flatten(1, 2)[:, None]
@@ -103,8 +147,10 @@ def _work(batch: int, heads: int, tokens: int) -> Work:
     table = torch.randperm(batch * entries, device="cuda").view(batch, entries).int()
     n = torch.full((batch,), tokens, device="cuda", dtype=torch.int32)
     return Work(
-        lambda i, **config: decode_mla(q, caches[i], table, n, 192**-0.5, **config), sets,
-        size + q.nbytes * 17 // 9, 2 * batch * heads * tokens * (576 + 512),
+        lambda i, **config: decode_mla(q, caches[i], table, n, 192**-0.5, **config),
+        sets,
+        size + q.nbytes * 17 // 9,
+        2 * batch * heads * tokens * (576 + 512),
     )
 
 

@@ -48,6 +48,10 @@ def widen(x, COMPUTE: tl.constexpr, NATIVE: tl.constexpr):
     if NATIVE and x.dtype == tl.float8e4nv:
         return tl.inline_asm_elementwise(
             "{ .reg .b16 a, b; mov.b32 {a, b}, $2; cvt.rn.f16x2.e4m3x2 $0, a; cvt.rn.f16x2.e4m3x2 $1, b; }",
-            "=r,=r,r", [x], dtype=tl.float16, is_pure=False, pack=4,
+            "=r,=r,r",
+            [x],
+            dtype=tl.float16,
+            is_pure=False,
+            pack=4,
         )
     return x.to(COMPUTE)

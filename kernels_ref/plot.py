@@ -34,8 +34,14 @@ def draw(files: list[Path], out: Path) -> None:
         names = sorted({series(row) for row in rows})
         for i, name in enumerate(names):
             mine = [row for row in rows if series(row) == name]
-            axis.plot([int(r["bytes"]) / 1e6 for r in mine], [float(r["share"]) for r in mine], MARKS[i % len(MARKS)],
-                      color=f"C{i % 10}", label=name, markersize=5)
+            axis.plot(
+                [int(r["bytes"]) / 1e6 for r in mine],
+                [float(r["share"]) for r in mine],
+                MARKS[i % len(MARKS)],
+                color=f"C{i % 10}",
+                label=name,
+                markersize=5,
+            )
         peers = []
         for row in rows:
             times = [float(peer.split("=")[1]) for peer in row["peers"].split() if "=" in peer]

@@ -36,9 +36,18 @@ def beside(work: Callable[[], None], device: torch.device) -> Iterator[None]:
 
 
 def decode_shared(
-    q: torch.Tensor, k_pages: torch.Tensor, v_pages: torch.Tensor, prefix_table: torch.Tensor,
-    prefix_tokens: torch.Tensor, table: torch.Tensor, lengths: torch.Tensor, *, scale: float | None = None,
-    out: torch.Tensor | None = None, config: Config | None = None, prefix_config: Config | None = None,
+    q: torch.Tensor,
+    k_pages: torch.Tensor,
+    v_pages: torch.Tensor,
+    prefix_table: torch.Tensor,
+    prefix_tokens: torch.Tensor,
+    table: torch.Tensor,
+    lengths: torch.Tensor,
+    *,
+    scale: float | None = None,
+    out: torch.Tensor | None = None,
+    config: Config | None = None,
+    prefix_config: Config | None = None,
 ) -> torch.Tensor:
     """Attention over prefix + own suffix, [batch, heads, dim].
 
@@ -60,10 +69,35 @@ def decode_shared(
     partial = torch.empty(batch * kv_heads * splits, group, dim, dtype=torch.float32, device=q.device)
     lse = torch.empty(batch * kv_heads * splits, group, dtype=torch.float32, device=q.device)
     suffixes = partial_launch(
-        launch, q, k_pages, v_pages, per_head(table, kv_heads, 3), per_head(lengths, kv_heads, 2), partial, lse, config,
-        after, grain=page, scale=scale, part_splits=splits, part_first=before.splits,
+        launch,
+        q,
+        k_pages,
+        v_pages,
+        per_head(table, kv_heads, 3),
+        per_head(lengths, kv_heads, 2),
+        partial,
+        lse,
+        config,
+        after,
+        grain=page,
+        scale=scale,
+        part_splits=splits,
+        part_first=before.splits,
     )
     with beside(suffixes, q.device):
-        launch(q, k_pages, v_pages, per_head(prefix_table[None], kv_heads, 3), per_head(prefix_tokens, kv_heads, 2),
-               partial, lse, prefix_config, before, grain=page, scale=scale, shared=batch, part_splits=splits)
+        launch(
+            q,
+            k_pages,
+            v_pages,
+            per_head(prefix_table[None], kv_heads, 3),
+            per_head(prefix_tokens, kv_heads, 2),
+            partial,
+            lse,
+            prefix_config,
+            before,
+            grain=page,
+            scale=scale,
+            shared=batch,
+            part_splits=splits,
+        )
     return merge(partial, lse, torch.empty_like(q) if out is None else out, splits=splits)

@@ -82,8 +82,22 @@ def affine(x, AXIS: tl.constexpr, BITS: tl.constexpr):
 
 @triton.jit
 def pack_kernel(
-    k, v, table, k_codes, k_scale, k_min, v_codes, v_scale, v_min, tokens, blocks,
-    KV_HEADS: tl.constexpr, DIM: tl.constexpr, BITS: tl.constexpr, GROUP: tl.constexpr, ROWS: tl.constexpr,
+    k,
+    v,
+    table,
+    k_codes,
+    k_scale,
+    k_min,
+    v_codes,
+    v_scale,
+    v_min,
+    tokens,
+    blocks,
+    KV_HEADS: tl.constexpr,
+    DIM: tl.constexpr,
+    BITS: tl.constexpr,
+    GROUP: tl.constexpr,
+    ROWS: tl.constexpr,
 ):
     """Packs a chunk of 32 key channels and one group of value channels of a block: programs (blocks, heads, chunks)."""
     at = tl.program_id(0)
@@ -138,8 +152,18 @@ def pack(k: torch.Tensor, v: torch.Tensor, table: torch.Tensor, into: Packed) ->
         raise ValueError("k, v and table must be contiguous")
     if table.numel():
         pack_kernel[(table.numel(), kv_heads, dim // CHUNK)](
-            k, v, table, *into.tensors, tokens, tokens // BLOCK, KV_HEADS=kv_heads, DIM=dim, BITS=into.bits,
-            GROUP=into.group, ROWS=8 * into.bits, num_warps=1,
+            k,
+            v,
+            table,
+            *into.tensors,
+            tokens,
+            tokens // BLOCK,
+            KV_HEADS=kv_heads,
+            DIM=dim,
+            BITS=into.bits,
+            GROUP=into.group,
+            ROWS=8 * into.bits,
+            num_warps=1,
         )
 
 

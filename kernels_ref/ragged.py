@@ -41,8 +41,15 @@ def plan(lengths: torch.Tensor, config: Config, sms: int, device: torch.device |
 
 
 def decode_ragged(
-    q: torch.Tensor, k_pages: torch.Tensor, v_pages: torch.Tensor, table: torch.Tensor, lengths: torch.Tensor,
-    the_plan: Plan | None = None, *, config: Config | None = None, scale: float | None = None,
+    q: torch.Tensor,
+    k_pages: torch.Tensor,
+    v_pages: torch.Tensor,
+    table: torch.Tensor,
+    lengths: torch.Tensor,
+    the_plan: Plan | None = None,
+    *,
+    config: Config | None = None,
+    scale: float | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """As `decode.decode`, with `lengths` [batch, kv_heads] and `table` [batch, kv_heads, entries] of pages.
@@ -59,6 +66,18 @@ def decode_ragged(
     slots, group = len(the_plan.tasks), q.shape[1] // kv_heads
     partial = torch.empty(slots, group, dim, dtype=torch.float32, device=q.device)
     lse = torch.empty(slots, group, dtype=torch.float32, device=q.device)
-    launch(q, k_pages, v_pages, table, lengths, partial, lse, config, Split(1, 0), grain=page, scale=scale,
-           tasks=the_plan.tasks)
+    launch(
+        q,
+        k_pages,
+        v_pages,
+        table,
+        lengths,
+        partial,
+        lse,
+        config,
+        Split(1, 0),
+        grain=page,
+        scale=scale,
+        tasks=the_plan.tasks,
+    )
     return merge(partial, lse, torch.empty_like(q) if out is None else out, first=the_plan.first)

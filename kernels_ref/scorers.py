@@ -19,8 +19,19 @@ from kernels_ref.timing import sets_beyond_l2
 
 @triton.jit
 def block_scores(
-    q, k, row, first, queries, length, tokens, t, scale, GROUP: tl.constexpr, DIM: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
+    q,
+    k,
+    row,
+    first,
+    queries,
+    length,
+    tokens,
+    t,
+    scale,
+    GROUP: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):
     """Scores [BLOCK_M, keys] (base 2, -inf where not allowed) of query rows `first`.. and keys `t`; rows; live rows.
 
@@ -41,8 +52,21 @@ def block_scores(
 
 @triton.jit
 def row_lse_kernel(
-    q, k, lengths, lse, queries, tokens, split_tokens, splits, scale, KV_HEADS: tl.constexpr, GROUP: tl.constexpr,
-    DIM: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    q,
+    k,
+    lengths,
+    lse,
+    queries,
+    tokens,
+    split_tokens,
+    splits,
+    scale,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):
     """Program (block of query rows, split of keys, (sequence, kv head)): base-2 log-sum-exp of that split."""
     row = tl.program_id(2)
@@ -61,8 +85,21 @@ def row_lse_kernel(
 
 @triton.jit
 def column_kernel(
-    q, k, lengths, lse, sums, queries, tokens, scale, KV_HEADS: tl.constexpr, GROUP: tl.constexpr, DIM: tl.constexpr,
-    ADD: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    q,
+    k,
+    lengths,
+    lse,
+    sums,
+    queries,
+    tokens,
+    scale,
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    DIM: tl.constexpr,
+    ADD: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
 ):
     """Program (block of keys, (sequence, kv head)): sums over all query rows of the group; ADD keeps what was there."""
     row = tl.program_id(1)
@@ -82,7 +119,11 @@ def column_kernel(
 
 
 def column_sums(
-    q: torch.Tensor, k: torch.Tensor, lengths: torch.Tensor, into: torch.Tensor | None = None, add: bool = False,
+    q: torch.Tensor,
+    k: torch.Tensor,
+    lengths: torch.Tensor,
+    into: torch.Tensor | None = None,
+    add: bool = False,
     block_n: int = 128,
 ) -> torch.Tensor:
     """Attention that each key gets, summed over the last queries and a group's query heads: [batch, kv_heads, tokens].
@@ -102,8 +143,14 @@ def column_sums(
     splits = max(1, min(64, 1024 // (blocks * rows), triton.cdiv(tokens, block_n)))
     split_tokens = triton.cdiv(triton.cdiv(max(tokens, 1), splits), block_n) * block_n
     scale = dim**-0.5 * online.LOG2E
-    shape = {"KV_HEADS": kv_heads, "GROUP": group, "DIM": dim, "BLOCK_M": block_m, "BLOCK_N": block_n,
-             "BLOCK_D": triton.next_power_of_2(dim)}
+    shape = {
+        "KV_HEADS": kv_heads,
+        "GROUP": group,
+        "DIM": dim,
+        "BLOCK_M": block_m,
+        "BLOCK_N": block_n,
+        "BLOCK_D": triton.next_power_of_2(dim),
+    }
     parts = torch.empty(rows * group * queries, splits, dtype=torch.float32, device=q.device)
     row_lse_kernel[(blocks, splits, rows)](
         q, k, lengths, parts, queries, tokens, split_tokens, splits, scale, **shape, num_warps=4
@@ -172,8 +219,12 @@ def _work(batch: int, tokens: int, queries: int) -> Work:
     q = torch.randn(batch, kv_heads * group, queries, dim, device="cuda", dtype=torch.bfloat16)
     n = torch.full((batch,), tokens, device="cuda", dtype=torch.int32)
     pairs = queries * tokens - queries * (queries - 1) // 2
-    return Work(lambda i: column_sums(q, keys[i], n), sets, size + q.nbytes + batch * kv_heads * tokens * 4,
-                2 * batch * kv_heads * group * pairs * dim)
+    return Work(
+        lambda i: column_sums(q, keys[i], n),
+        sets,
+        size + q.nbytes + batch * kv_heads * tokens * 4,
+        2 * batch * kv_heads * group * pairs * dim,
+    )
 
 
 CASES = [

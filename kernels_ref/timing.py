@@ -104,6 +104,9 @@ def provenance() -> dict[str, str]:
     main = sys.modules["__main__"].__spec__
     name = f"python -m {main.name}" if main else "python"
     return {
-        "device": torch.cuda.get_device_name(), "driver": driver, "torch": torch.__version__,
-        "triton": triton.__version__, "command": " ".join([name, *sys.argv[1:]]),
+        "device": torch.cuda.get_device_name(),
+        "driver": driver,
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "command": " ".join([name, *sys.argv[1:]]),
     }

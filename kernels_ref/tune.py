@@ -25,14 +25,23 @@ from kernels_ref.configs import Config
 BASE = {"kv_heads": 8, "group": 4, "dim": 128}
 TILES = [Config(n, w, s) for n, w, s in itertools.product((64, 128), (2, 4, 8), (2, 3, 4, 5)) if n / w <= 32]
 TILES += [Config(32, w, s) for w, s in itertools.product((1, 2, 4), (3, 4, 6))]
-PREFIX = [Config(n, w, s, c, m) for m, w in ((64, 4), (128, 4), (128, 8), (256, 8)) for n, s, c in (
-    (64, 3, 1), (64, 4, 1), (128, 3, 1), (64, 3, 2), (128, 2, 2))]
+PREFIX = [
+    Config(n, w, s, c, m)
+    for m, w in ((64, 4), (128, 4), (128, 8), (256, 8))
+    for n, s, c in ((64, 3, 1), (64, 4, 1), (128, 3, 1), (64, 3, 2), (128, 2, 2))
+]
 PREFIX += [Config(64, 8, 2, 2, 128, 128), Config(64, 8, 3, 2, 128, 128), Config(32, 8, 3, 2, 128, 128)]
 SHAPES: dict[str, tuple[Callable[..., Work], dict[str, object], list[Config]]] = {
-    **{f"{dtype} {b}x{t}": (dense, {"batch": b, "tokens": t, "dtype": dtype, **BASE}, TILES)
-       for dtype in ("bfloat16", "fp8") for b, t in ((8, 512), (8, 8192), (8, 32768), (128, 2048), (1, 131072))},
+    **{
+        f"{dtype} {b}x{t}": (dense, {"batch": b, "tokens": t, "dtype": dtype, **BASE}, TILES)
+        for dtype in ("bfloat16", "fp8")
+        for b, t in ((8, 512), (8, 8192), (8, 32768), (128, 2048), (1, 131072))
+    },
     "tokens 8x8192": (
-        gathered, {"batch": 8, "kv_heads": 8, "group": 4, "tokens": 16384, "read": 8192, "grain": 1}, TILES),
+        gathered,
+        {"batch": 8, "kv_heads": 8, "group": 4, "tokens": 16384, "read": 8192, "grain": 1},
+        TILES,
+    ),
     "prefix 16x32768": (shared, {"batch": 16, "kv_heads": 8, "group": 4, "prefix": 32768, "suffix": 128}, PREFIX),
     "prefix 256x32768": (shared, {"batch": 256, "kv_heads": 8, "group": 4, "prefix": 32768, "suffix": 16}, PREFIX),
 }
@@ -67,8 +76,11 @@ def main() -> int:
     first = {(SHAPES[n][0], SHAPES[n][1].get("dtype")): n for n in names}  # shapes do not change what is compiled
     tasks = [(n, c) for n in first.values() for c in SHAPES[n][2]]
     with ProcessPoolExecutor(14, get_context("spawn")) as pool:
-        failed = {(SHAPES[n][0], SHAPES[n][1].get("dtype"), c) for (n, c), e in zip(
-            tasks, pool.map(compile_one, tasks), strict=True) if e and not print(n, c, e, file=sys.stderr)}
+        failed = {
+            (SHAPES[n][0], SHAPES[n][1].get("dtype"), c)
+            for (n, c), e in zip(tasks, pool.map(compile_one, tasks), strict=True)
+            if e and not print(n, c, e, file=sys.stderr)
+        }
     copy = timing.copy_bandwidth().seconds
     print(f"copy {copy / timing.GB:.0f} GB/s")
     with arguments.out.open("w", newline="") as file:

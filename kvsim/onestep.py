@@ -161,9 +161,7 @@ def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> 
     return ops
 
 
-def _assemble(
-    layout: Layout, rates: Rates, ops: list[Op], kv_bytes: dict[str, Num], machine: str, tp: int
-) -> Step:
+def _assemble(layout: Layout, rates: Rates, ops: list[Op], kv_bytes: dict[str, Num], machine: str, tp: int) -> Step:
     seconds = tuple(rates.seconds(op) for op in ops)
     lanes: dict[str, Num] = {}
     for op, value in zip(ops, seconds, strict=True):
@@ -172,7 +170,8 @@ def _assemble(
     total = gpu
     if layout.offloaded:
         units = layout.policy.placement.units(layout.geo)
-        total = overlapped(*_alike(gpu, lanes[H2D], lanes[D2H]), units)
+        together, h2d, d2h = _alike(gpu, lanes[H2D], lanes[D2H])
+        total = overlapped(together, h2d, d2h, units)
     notes = [
         f"{tp} of {machine}'s chips; all figures are of one chip" if tp > 1 else f"one chip of {machine}",
         f"rates are datasheet figures times a share per kernel class: expect +-{EXPECTED_ERROR:.0%}",

@@ -74,6 +74,5 @@ def pairs(new: Num, past: Num, limit: int | None) -> tuple[Num, Num]:
     if isinstance(new, int) and isinstance(past, int):
         growing = min(max(limit - past, 0), new)
         return growing * past + growing * (growing + 1) // 2 + (new - growing) * limit, min(past, limit)
-    growing = np.clip(limit - past, 0, new)
-    seen = growing * past + growing * (growing + 1) // 2 + (new - growing) * limit
-    return seen, np.minimum(past, limit)
+    below = np.clip(limit - past, 0, new)
+    return below * past + below * (below + 1) // 2 + (new - below) * limit, np.minimum(past, limit)

@@ -43,7 +43,8 @@ def _projections(geo: Geometry, tokens: Num) -> list[Op]:
             ops.append(gemm("q_down_proj", tokens, lat.query_rank, model.hidden, dtype, layers))
         ops.append(gemm("q_proj", tokens, query, lat.query_rank or model.hidden, dtype, layers))
         # Up-projection of keys and values; decode absorbs it into queries and outputs at the same FLOPs.
-        ops.append(gemm("kv_up_proj", tokens, geo.query_heads * (lat.nope_dim + lat.value_dim), lat.kv_rank, dtype, layers))
+        up = geo.query_heads * (lat.nope_dim + lat.value_dim)
+        ops.append(gemm("kv_up_proj", tokens, up, lat.kv_rank, dtype, layers))
         attended, rotated = geo.query_heads * lat.value_dim, geo.query_heads * lat.rope_dim + lat.rope_dim
     else:
         wide = (geo.query_heads + 2 * geo.kv_heads) * model.head_dim
@@ -71,8 +72,8 @@ def _mlp(geo: Geometry, tokens: Num) -> list[Op]:
         shape = (tokens, moe.active, moe.count)
         ops.append(gemm("router", tokens, moe.count, model.hidden, "bf16", layers))
         ops.append(grouped_gemm("experts_up", *shape, up * inner, model.hidden, dtype, layers))
-        visits = moe.active + moe.shared
-        ops.append(elementwise("experts_activation", tokens * visits * inner * (up + 1) * ACTIVATION_BYTES, count=layers))
+        visited = tokens * (moe.active + moe.shared) * inner
+        ops.append(elementwise("experts_activation", visited * (up + 1) * ACTIVATION_BYTES, count=layers))
         ops.append(grouped_gemm("experts_down", *shape, model.hidden, inner, dtype, layers))
         # Scatter tokens to experts, gather and weigh their outputs.
         ops.append(elementwise("experts_permute", tokens * moe.active * model.hidden * 4 * ACTIVATION_BYTES, 2, layers))

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-Num = float | int | NDArray[np.float64] | NDArray[np.int64]
+Num = float | int | NDArray[Any]  # one figure, or one a step
 
 GPU, H2D, D2H, PEER = "gpu", "h2d", "d2h", "nvlink"
 

@@ -41,7 +41,7 @@ class Pricer:
             self._fetch_s_per_byte, self._return_s_per_byte = float(link[0, 0, 0]), float(link[1, 0, 1])
             self._returns_all = layout.policy.placement.returns_everything()
 
-    # -- what does not touch the cache ---------------------------------------------------------------------------
+    # -- what does not touch the cache -------------------------------------------------------------------------------
 
     def dense(self, tokens: int, sequences: int) -> float:
         """GPU and peer-link seconds of all that does not touch the cache; batches pad to graph sizes."""
@@ -68,12 +68,14 @@ class Pricer:
             layout = self.layout
             kv_bytes = prompt * layout.geo.kv_heads * layout.head_token_bytes
             ops = [
-                op for kind in layout.kinds for op in layout.policy.retention.end_ops(layout.geo, kind, prompt, kv_bytes)
+                op
+                for kind in layout.kinds
+                for op in layout.policy.retention.end_ops(layout.geo, kind, prompt, kv_bytes)
             ]
             found = self._end[prompt] = float(sum(self.rates.seconds(op) for op in ops))
         return found
 
-    # -- decode ----------------------------------------------------------------------------------------------------
+    # -- decode ------------------------------------------------------------------------------------------------------
 
     def _compile_decode(self) -> None:
         layout, rates = self.layout, self.rates
@@ -160,8 +162,8 @@ class Pricer:
             chunk: summed features of the prompts' chunks (`chunk`), numbers or arrays [k]; None for none.
             end_s: GPU seconds of what prompts that are complete with this step cost (`prompt_end`).
         """
-        new = chunk[0] if chunk else 0
-        fixed_s = self.dense(decodes + new, decodes + chunks) + end_s  # type: ignore[operator]
+        new: Any = chunk[0] if chunk else 0  # the same in each of several steps
+        fixed_s = self.dense(decodes + new, decodes + chunks) + end_s
         if decodes:
             fixed_s += self._decode.latency
         if chunk:

@@ -1,4 +1,4 @@
-"""The engine's invariants, verified after each span under `--check`. Their numbers are those of docs/architecture.md."""
+"""The engine's invariants, verified after each span under `--check`, numbered as in docs/architecture.md."""
 
 from kvsim.engine.replica import Replica, Span
 

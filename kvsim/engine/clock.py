@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from heapq import heappush
+from typing import Any
 
 from simpy.core import Environment, StopSimulation
 
@@ -19,7 +20,7 @@ class Call:
 
 
 class Clock(Environment):
-    """A SimPy environment that also schedules at absolute times, so that no rounding of `now + delay` shifts an event."""
+    """A SimPy environment that schedules at absolute times: no rounding of `now + delay` shifts an event."""
 
     def at(self, time_s: float, order: int, call: Callable[[Call], None]) -> Call:
         """Call `call` at `time_s`; among equal times by `order`, then in order of scheduling.
@@ -30,7 +31,8 @@ class Clock(Environment):
         if time_s < self._now:
             raise RuntimeError(f"cannot schedule at {time_s} s: it is {self._now} s")
         event = Call(call)
-        heappush(self._queue, (time_s, order, next(self._eid), event))
+        queue: list[Any] = self._queue
+        heappush(queue, (time_s, order, next(self._eid), event))
         return event
 
     def run_until(self, time_s: float | None) -> None:

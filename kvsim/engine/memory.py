@@ -48,7 +48,7 @@ class Memory:
         self._hbm = self._home = 0  # of decoding sequences, at the step last looked at
         self._shared_blocks = 0  # held through the prefix cache, counted for each sequence
 
-    # -- what is in use ------------------------------------------------------------------------------------------------
+    # -- what is in use ----------------------------------------------------------------------------------------------
 
     def look(self, step: int) -> list[int]:
         """Read the ledger at a decode step: what `used` goes by until the next look. Returns the step's rows."""
@@ -94,7 +94,7 @@ class Memory:
                 tokens = tokens[:steps] if tokens is not None else None
         return steps
 
-    # -- a sequence's way ------------------------------------------------------------------------------------------------
+    # -- a sequence's way --------------------------------------------------------------------------------------------
 
     def hits(self, seq: Sequence) -> list[Run]:
         """Leading blocks of its tokens that are cached; at least one token is left to compute."""
@@ -103,9 +103,7 @@ class Memory:
         self.settle()  # what runs allocates first, and may evict
         return self.cache.lookup(self._runs(seq, seq.tokens - 1))
 
-    def admit(
-        self, seq: Sequence, hits: list[Run], now: tuple[int, int], whole: tuple[int, int], spare: float
-    ) -> bool:
+    def admit(self, seq: Sequence, hits: list[Run], now: tuple[int, int], whole: tuple[int, int], spare: float) -> bool:
         """Allocate `now` (HBM, home) bytes for a sequence if `whole` would fit, its hits taken."""
         hbm, home = whole
         cache, named = self.cache, sum(blocks for _, blocks in hits)
@@ -215,5 +213,3 @@ class Memory:
 def _own_id(seq: Sequence) -> int:
     """The id of blocks that no id of the trace names; those are never negative."""
     return -seq.index - 1
-
-

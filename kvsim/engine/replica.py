@@ -1,4 +1,4 @@
-"""One replica: plan a span, price it, wait for its end or for an arrival that cuts it, commit. The engine's main loop."""
+"""One replica, the main loop: plan a span, price it, wait for its end or an arrival that cuts it, commit."""
 
 from bisect import bisect_left
 from collections.abc import Callable
@@ -58,14 +58,15 @@ class Replica:
         self.outstanding_tokens += seq.prompt
         span = self._span
         if span is None:
-            self._begin(seq.visible_s, idle=True)
+            if self._wake is None:  # planned once all that arrives at this very time is here
+                self._wake_at(seq.visible_s)
         elif span.plan.open and span.steps > 1:
             step = bisect_left(span.ends, seq.visible_s) + 1 + self._async
             if step < span.steps:
                 span.steps = step
                 self._wake_at(float(span.ends[step - 1]))
 
-    # -- one span --------------------------------------------------------------------------------------------------------
+    # -- one span ----------------------------------------------------------------------------------------------------
 
     def _begin(self, now_s: float, idle: bool) -> None:
         """Plan at a step's boundary. An idle engine sees all that has arrived, a busy one what had a step earlier."""
@@ -75,7 +76,7 @@ class Replica:
             if self.scheduler.waiting:  # unseen so far; nothing runs, so it is planned at once
                 self._begin(now_s, idle=True)
                 return
-            self._span = None
+            self._span = self._wake = None
             return
         self._span = span = self._price(plan, now_s, idle)
         self.counters.events += 1
@@ -102,7 +103,7 @@ class Replica:
         work_s, gpu_s = pricer.price(plan.decodes, rows, chunk, len(plan.chunks), end_s)
         cpu_s = self._cpu_step_s + self._cpu_seq_s * sequences
         if steps == 1:
-            work = float(work_s)  # type: ignore[arg-type]
+            work = float(work_s)
             if plan.swapped_in_bytes or plan.swapped_out_bytes:
                 work += pricer.swap_s(plan.swapped_in_bytes, plan.swapped_out_bytes)
             end = now_s + (max(work, cpu_s) if self._async and not idle else work + cpu_s)
@@ -116,8 +117,11 @@ class Replica:
 
     def _commit(self, wake: Call) -> None:
         span = self._span
-        if wake is not self._wake or span is None:
+        if wake is not self._wake:
             return  # the span was cut, and ended before
+        if span is None:
+            self._begin(self.clock.now, idle=True)
+            return
         now_s = float(span.ends[span.steps - 1])
         self._account(span)
         for observer in self.observers:

@@ -28,10 +28,11 @@ class Columns:
     def empty(cls, arrival_s: Floats, prompt: Ints, output: Ints) -> "Columns":
         """Columns of requests that have not been seen yet."""
         count = len(arrival_s)
-        times = [np.full(count, np.nan) for _ in range(3)]
-        counts = [np.zeros(count, np.int64) for _ in range(2)]
+        scheduled_s, first_token_s, done_s = (np.full(count, np.nan) for _ in range(3))
+        hit_tokens, preemptions = (np.zeros(count, np.int64) for _ in range(2))
         replica, rejected = np.full(count, -1, np.int64), np.zeros(count, np.bool_)
-        return cls(arrival_s, prompt, output, *times, *counts, replica, rejected)
+        times = (scheduled_s, first_token_s, done_s)
+        return cls(arrival_s, prompt, output, *times, hit_tokens, preemptions, replica, rejected)
 
 
 @dataclass

@@ -55,7 +55,7 @@ class Scheduler:
         self.preempted: list[int] = []
         self._swapped_bytes = self.peak_swapped_bytes = 0
 
-    # -- plan ----------------------------------------------------------------------------------------------------------
+    # -- plan --------------------------------------------------------------------------------------------------------
 
     def plan(self, cutoff_s: float) -> Plan | None:
         """The next step, admitting what was in the queue at `cutoff_s`; None when nothing can run."""
@@ -130,7 +130,7 @@ class Scheduler:
             return 1
         return self.memory.steps_that_fit(self.step, steps, decodes, chunked)
 
-    # -- admission and preemption ----------------------------------------------------------------------------------------
+    # -- admission and preemption ------------------------------------------------------------------------------------
 
     def _admit(self, seq: Sequence, budget: int, beside: bool) -> bool:
         """Give the head of the queue its first chunk, if it fits. A whole prompt above the budget runs alone."""
@@ -218,7 +218,7 @@ class Scheduler:
         next_token = int(self._demand(seq.tokens, 1)[self.memory.home_row, 0])
         return min(next_token, self.memory.prefilled(seq.tokens)[1])
 
-    # -- commit ----------------------------------------------------------------------------------------------------------
+    # -- commit ------------------------------------------------------------------------------------------------------
 
     def commit(self, plan: Plan, steps: int) -> tuple[list[Sequence], list[Sequence]]:
         """`steps` steps of a plan were run: the sequences that emitted their first token since admission, and ended."""

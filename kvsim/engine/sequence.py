@@ -20,9 +20,25 @@ class Sequence:
     """
 
     __slots__ = (
-        "chunk", "computed", "end", "first_plan", "generated", "held", "hbm", "home", "index", "order", "prompt", "rows", "shared",
-        "start", "swapped", "target", "tokens", "visible_s",
-    )  # fmt: skip
+        "chunk",
+        "computed",
+        "end",
+        "first_plan",
+        "generated",
+        "hbm",
+        "held",
+        "home",
+        "index",
+        "order",
+        "prompt",
+        "rows",
+        "shared",
+        "start",
+        "swapped",
+        "target",
+        "tokens",
+        "visible_s",
+    )
 
     def __init__(self, index: int, prompt: int, target: int, visible_s: float) -> None:
         self.index, self.prompt, self.target, self.visible_s = index, prompt, target, visible_s

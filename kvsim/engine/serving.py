@@ -71,7 +71,8 @@ class Serving:
             "null_blocks", "max_model_len", "graph_tokens", "cpu_step_s", "cpu_seq_s", "api_s", "context_bytes",
             "graph_bytes", "kv_blocks",
         ):  # fmt: skip
-            require(0 <= getattr(self, name) < float("inf"), f"{name} must be at least 0, but got {getattr(self, name)}")
+            value = getattr(self, name)
+            require(0 <= value < float("inf"), f"{name} must be at least 0, but got {value}")
         require(0 <= self.watermark < 1, f"watermark must be in [0, 1), but got {self.watermark}")
         reserved = self.admission == "reserve_output" or not self.static_batches
         require(reserved, f"static_batches needs admission reserve_output, but got {self.admission}")

@@ -121,9 +121,11 @@ class GroupQuantizer(Quantizer):
         packed = -(-tokens // block) * block
         row = (key_dim + value_dim) * self.bits / 8 + 4 * key_dim / self.group + 4 * -(-value_dim // self.group)
         windows = self.residual * 2 * (key_dim + value_dim)
-        return np.ceil(packed * row).astype(np.int64) + windows * (tokens > 0)
+        allocated: Ints = np.ceil(packed * row).astype(np.int64) + windows * (tokens > 0)
+        return allocated
 
     def quantized(self, tokens: Ints, key_dim: int, value_dim: int) -> Ints:
         """Elements outside the residual windows."""
         old_values = np.maximum(tokens - self.residual, 0)
-        return (tokens - tokens % self.residual) * key_dim + old_values * value_dim
+        elements: Ints = (tokens - tokens % self.residual) * key_dim + old_values * value_dim
+        return elements

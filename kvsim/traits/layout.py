@@ -143,7 +143,9 @@ class Layout:
         for index, tokens in enumerate(kept):
             total = total + quantizer.of_class(index).bytes(tokens, self.key_dim, self.value_dim).total
         tokens = kept.sum(axis=0)
-        return total + tokens * self.policy.retention.slot_bytes + basis.metadata_bytes(self.geo.key_dim) * (tokens > 0)
+        total = total + tokens * self.policy.retention.slot_bytes
+        whole: Ints = total + basis.metadata_bytes(self.geo.key_dim) * (tokens > 0)
+        return whole
 
     def _head_allocated(self, kept: Ints) -> Ints:
         """Bytes an engine sets aside for the same."""
@@ -153,7 +155,9 @@ class Layout:
             total = total + quantizer.of_class(index).allocated(tokens, block, self.key_dim, self.value_dim)
         tokens = kept.sum(axis=0)
         slots = -(-tokens // block) * block * self.policy.retention.slot_bytes
-        return total + slots + basis.metadata_bytes(self.geo.key_dim) * (tokens > 0)
+        total = total + slots
+        whole: Ints = total + basis.metadata_bytes(self.geo.key_dim) * (tokens > 0)
+        return whole
 
     def _columns(self, kept: Ints) -> Ints:
         """Rows from kept tokens [G, C, S]."""

@@ -147,7 +147,8 @@ class PromptBudget(Retention):
             return []
         heads, layers = geo.query_heads, kind.layers
         window = min(self.window, prompt)
-        score = gemm("window_scores", window * geo.queries_per_kv_head, prompt * geo.kv_heads, geo.key_dim, count=layers)
+        rows, keys = window * geo.queries_per_kv_head, prompt * geo.kv_heads
+        score = gemm("window_scores", rows, keys, geo.key_dim, count=layers)
         pool = elementwise("window_votes", 4.0 * heads * window * prompt * 3, launches=5, count=layers)
         gather = elementwise("gather_kept", 2 * kv_bytes * (self.capacity / prompt), launches=2, count=layers)
         return [score, pool, gather]

@@ -1,4 +1,4 @@
-"""StreamingLLM: Efficient Streaming Language Models with Attention Sinks. arXiv:2309.17453, mit-han-lab/streaming-llm."""
+"""Efficient Streaming Language Models with Attention Sinks. arXiv:2309.17453, mit-han-lab/streaming-llm."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Static batching, as FasterTransformer and Hugging Face's `generate` do it: a batch runs until its longest member ends."""
+"""Static batching, as FasterTransformer does it: a batch runs until its longest member ends."""
 
 from dataclasses import dataclass
 

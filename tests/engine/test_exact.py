@@ -32,11 +32,11 @@ def outcome(run: Simulation) -> dict[str, object]:
     return found
 
 
-def both(trace: Trace, text: str, preset: str, settings_: dict[str, object], hw: str = "h100", replicas: int = 1) -> None:
+def both(trace: Trace, text: str, preset: str, own: dict[str, object], replicas: int = 1) -> None:
     """Replay by spans and token by token, under the invariants."""
     runs = [
         simulate(
-            trace, find.machine(hw), find.model("llama-3-8b"), policy(text), serving_preset(preset, settings_),
+            trace, find.machine("h100"), find.model("llama-3-8b"), policy(text), serving_preset(preset, own),
             exact=exact, replicas=replicas, observers=(checker,),
         )
         for exact in (False, True)

@@ -46,8 +46,15 @@ def test_shared_prefix(batch, prefix, suffix, dtype, device):
         parts.append(torch.cat([own.view(torch.uint8), shared.view(torch.uint8)]).view(dtype))
     n = torch.tensor(suffix, dtype=torch.int32, device=device)
     out = decode_shared(
-        q, *parts, prefix_table[0] + len(own), torch.tensor([prefix], dtype=torch.int32, device=device), table, n,
-        config=SMALL, prefix_config=Config(32, 4, 2, block_m=16), out=poisoned(q),
+        q,
+        *parts,
+        prefix_table[0] + len(own),
+        torch.tensor([prefix], dtype=torch.int32, device=device),
+        table,
+        n,
+        config=SMALL,
+        prefix_config=Config(32, 4, 2, block_m=16),
+        out=poisoned(q),
     )
     assert error(out, attention(q, k, v, n + prefix)[0]) < TOLERANCE[dtype]
 

@@ -1,0 +1,136 @@
+"""One step's physics: the roofline by hand, limits of lanes, monotone figures. Whole runs carry no such claim."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kvsim.find as find
+from kvsim.cost import rates as shares
+from kvsim.cost.pricer import Pricer
+from kvsim.cost.rates import Rates
+from kvsim.onestep import step
+from kvsim.specs.hardware import Machine
+from kvsim.traits.layout import Layout
+from kvsim.traits.policy import policy
+
+POLICIES = find.paper_names("kv")
+H100 = find.machine("h100")
+
+
+def priced(text: str, machine: Machine, sequences: int, context: int, chunk: int, past: int) -> float:
+    """Seconds of one step: decodes beside a chunk."""
+    layout = Layout(policy(text), find.model("llama-3-8b"), 1, 16)
+    pricer = Pricer(layout, Rates.of(machine, 1))
+    rows = (pricer.ledger_rows(context, 1)[:, 0] * sequences).tolist()
+    features = pricer.chunk(chunk, past) if chunk else None
+    return float(pricer.price(sequences, rows, features, 1 if chunk else 0)[0])
+
+
+def test_a_decode_step_is_the_roofline_computed_by_hand() -> None:
+    """Llama-3-8B, batch 1, 8,192 tokens: each kernel's bytes over its bandwidth, and a launch each."""
+    bandwidth, launch, layers, hidden = 3.35e12, shares.LAUNCH_S, 32, 4096
+    weights = 2 * (4096 * 6144 + 4096 * 4096 + 3 * 4096 * 14336)
+    inout = 2 * ((4096 + 6144) + (4096 + 4096) + (4096 + 28672) + (14336 + 4096))
+    gemms = layers * (4 * launch + (weights + inout) / (0.85 * bandwidth))
+    head = launch + 2 * (128256 * 4096 + 4096 + 128256) / (0.85 * bandwidth)
+    passes = layers * (2 * launch + 4 * hidden * 2 / (0.8 * bandwidth))  # norms
+    passes += layers * (launch + 3 * 14336 * 2 / (0.8 * bandwidth))  # activation
+    passes += layers * (launch + 40 * 128 * 2 * 2 / (0.8 * bandwidth))  # rotary
+    passes += layers * (launch + 8 * 256 * 4 / (0.8 * bandwidth))  # cache write
+    passes += 2 * (launch + 2 * hidden * 2 / (0.8 * bandwidth)) + 4 * launch + 128256 * 16 / (0.8 * bandwidth)
+    attention = layers * (launch + (8192 * 8 * 256 * 2 + 4 * 32 * 128) / (0.8 * bandwidth))
+    found = step(hw="h100", model="llama-3-8b", context=8192)
+    assert found.seconds == pytest.approx(gemms + head + passes + attention, rel=1e-12)
+    assert "HBM" in found.bound
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode", "mixed"])
+@pytest.mark.parametrize("text", POLICIES)
+def test_the_engine_prices_what_step_shows(text: str, phase: str) -> None:
+    layout = Layout(policy(text), find.model("llama-3-8b"), 1, 16)
+    pricer = Pricer(layout, Rates.of(H100, 1))
+    shown = float(
+        step(hw="h100", model="llama-3-8b", policy=text, phase=phase, batch=3, context=4000, past=900).seconds
+    )
+    if phase == "prefill":
+        chunk = [3 * figure for figure in pricer.chunk(4000, 0)]
+        engine = pricer.price(0, (), chunk, 3, 3 * pricer.prompt_end(4000))[0]
+    else:
+        rows = (pricer.ledger_rows(3999, 1)[:, 0] * 3).tolist()
+        features = pricer.chunk(512, 900) if phase == "mixed" else None
+        engine = pricer.price(3, rows, features, 1 if features else 0)[0]
+    assert float(engine) == pytest.approx(shown, rel=1e-9)
+
+
+def faster(machine: Machine, part: str, factor: float) -> Machine:
+    """`machine` with one figure times `factor`."""
+    chip = machine.chip
+    if part == "link":
+        link = machine.host_link
+        return replace(machine, host_link=link.model_copy(update={"bandwidth": link.bandwidth * factor}))
+    if part == "hbm":
+        memory = chip.memory.model_copy(update={"bandwidth": chip.memory.bandwidth * factor})
+        return replace(machine, chip=chip.model_copy(update={"memory": memory}))
+    peak = chip.peak.model_copy(update={part: getattr(chip.peak, part) * factor})
+    return replace(machine, chip=chip.model_copy(update={"peak": peak}))
+
+
+STEPS = {
+    "text": st.sampled_from([*POLICIES, "snapkv+kivi:bits=4", "fp8+headinfer"]),
+    "sequences": st.integers(1, 300),
+    "context": st.integers(1, 200_000),
+    "chunk": st.integers(0, 4096),
+    "past": st.integers(0, 100_000),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(**STEPS, part=st.sampled_from(["link", "hbm", "bf16", "fp32"]), factor=st.floats(1.0, 1e6))
+def test_seconds_never_rise_with_a_bandwidth_or_a_peak(part: str, factor: float, **shape: object) -> None:
+    before = priced(machine=H100, **shape)  # type: ignore[arg-type]
+    after = priced(machine=faster(H100, part, factor), **shape)  # type: ignore[arg-type]
+    assert after <= before * (1 + 1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(**STEPS, more=st.sampled_from(["sequences", "chunk", "past"]), by=st.integers(1, 1000))
+def test_seconds_never_fall_with_tokens(more: str, by: int, **shape: object) -> None:
+    before = priced(machine=H100, **shape)  # type: ignore[arg-type]
+    after = priced(machine=H100, **(shape | {more: int(shape[more]) + by}))  # type: ignore[arg-type,call-overload]
+    assert after >= before * (1 - 1e-12)
+
+
+@given(
+    contexts=st.lists(st.integers(2, 200_000), min_size=2, max_size=2), text=st.sampled_from(["full", "fp8", "offload"])
+)
+def test_seconds_never_fall_with_bytes(contexts: list[int], text: str) -> None:
+    short, long = sorted(contexts)
+    assert priced(text, H100, 8, short, 0, 0) <= priced(text, H100, 8, long, 0, 0)
+
+
+@settings(deadline=None)
+@given(sequences=STEPS["sequences"], context=STEPS["context"], chunk=STEPS["chunk"], past=STEPS["past"])
+def test_an_infinite_link_makes_offload_equal_full(sequences: int, context: int, chunk: int, past: int) -> None:
+    link = H100.host_link.model_copy(update={"bandwidth": float("inf"), "latency": 0.0})
+    endless = replace(H100, host_link=link)
+    shape = (sequences, context, chunk, past)
+    assert priced("offload", endless, *shape) == priced("full", H100, *shape)
+
+
+def test_headinfer_at_a_million_tokens_is_bound_by_the_host_link() -> None:
+    found = step(hw="rtx4090", model="llama-3-8b", policy="headinfer", batch=1, context=1_000_000)
+    assert found.bound.startswith("host link")
+    link = find.machine("rtx4090").host_link
+    carried = 131_072 * 1_000_000 / (0.85 * link.bandwidth) + 256 * link.latency
+    assert found.lanes["h2d"] == pytest.approx(carried, rel=1e-12)
+    assert carried <= float(found.seconds) <= carried * 1.01
+
+
+def test_arrays_give_bit_for_bit_what_single_steps_give() -> None:
+    contexts = np.arange(1000, 1064)
+    many = step(hw="h100", model="llama-3-8b", policy="kivi", batch=np.full(64, 5), context=contexts).seconds
+    each = [step(hw="h100", model="llama-3-8b", policy="kivi", batch=5, context=int(n)).seconds for n in contexts]
+    assert np.asarray(many).tolist() == [float(seconds) for seconds in each]
