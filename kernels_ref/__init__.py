@@ -1,5 +1,5 @@
 """Reference kernels: compressed attention that really runs, in Triton, each with an obvious Torch twin beside it.
 
-Read `online.py` (the online softmax), then `decode.py` (one kernel for every cache that is read as it is stored),
+Read `online.py` (the online softmax), then `decode_kernel.py` (one for every cache that is read as it is stored),
 then any other kernel. `python -m kernels_ref.bench` times them all. Needs the extra `kernels` (torch, triton).
 """

@@ -44,7 +44,7 @@ def finish(m, total, acc):
 def widen(x, COMPUTE: tl.constexpr, NATIVE: tl.constexpr):
     """`x` in the dtype the tensor cores multiply. For values in fp8 the compiler would first fetch single bytes in the
     layout of the second operand; opaque assembly (NATIVE: not in the interpreter) makes it convert whole words, row by
-    row, and transpose 16-bit numbers in hardware: 3.0 instructions an element of the loop instead of 5.1."""
+    row, and transpose 16-bit numbers in hardware: three fifths of the loop's instructions."""
     if NATIVE and x.dtype == tl.float8e4nv:
         return tl.inline_asm_elementwise(
             "{ .reg .b16 a, b; mov.b32 {a, b}, $2; cvt.rn.f16x2.e4m3x2 $0, a; cvt.rn.f16x2.e4m3x2 $1, b; }",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import triton
@@ -103,10 +104,11 @@ def provenance() -> dict[str, str]:
     driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split("\n")[0].strip()
     main = sys.modules["__main__"].__spec__
     name = f"python -m {main.name}" if main else "python"
+    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]  # where a file went says nothing
     return {
         "device": torch.cuda.get_device_name(),
         "driver": driver,
         "torch": torch.__version__,
         "triton": triton.__version__,
-        "command": " ".join([name, *sys.argv[1:]]),
+        "command": " ".join([name, *words]),
     }

@@ -46,6 +46,7 @@ class Memory:
         self.peak = (0, 0)
         self.late_hbm = self.late_home = 0  # freed by the last step; an asynchronous plan cannot use it yet
         self._hbm = self._home = 0  # of decoding sequences, at the step last looked at
+        self._apart = layout.offloaded
         self._shared_blocks = 0  # held through the prefix cache, counted for each sequence
 
     # -- what is in use ----------------------------------------------------------------------------------------------
@@ -62,16 +63,17 @@ class Memory:
 
     def used(self) -> tuple[int, int]:
         """(HBM, home) bytes in use at the step last looked at."""
-        credit = self.credit()
-        if not self.layout.offloaded:
-            return self._hbm + self.hbm - credit, self._home + self.home - credit
-        return self._hbm + self.hbm, self._home + self.home - credit
+        credit = self.credit() if self._shared_blocks else 0
+        home = self._home + self.home - credit
+        return (self._hbm + self.hbm, home) if self._apart else (home, home)
 
     def fits(self, hbm: int = 0, home: int = 0, spare: float = 0.0) -> bool:
         """Whether `hbm` and `home` bytes more fit, with a share `spare` of the home pool left over."""
         used_hbm, used_home = self.used()
-        in_hbm = used_hbm + hbm + self.late_hbm <= self.capacity[0]
-        return in_hbm and used_home + home + self.late_home <= self.capacity[1] * (1 - spare)
+        hbm_room, home_room = self.capacity
+        if spare:
+            home_room = int(home_room * (1 - spare))
+        return used_hbm + hbm + self.late_hbm <= hbm_room and used_home + home + self.late_home <= home_room
 
     def steps_that_fit(self, step: int, steps: int, sequences: int, chunked: Sequence | None) -> int:
         """Of `steps` decode steps from `step` on, and a chunk of `chunked` in each, how many fit; at least 1."""

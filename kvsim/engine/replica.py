@@ -103,6 +103,8 @@ class Replica:
         work_s, gpu_s = pricer.price(plan.decodes, rows, chunk, len(plan.chunks), end_s)
         cpu_s = self._cpu_step_s + self._cpu_seq_s * sequences
         if steps == 1:
+            if isinstance(work_s, np.ndarray):  # layer kinds priced each: arrays of one step
+                work_s, gpu_s = work_s.item(), np.asarray(gpu_s).item()
             work = float(work_s)
             if plan.swapped_in_bytes or plan.swapped_out_bytes:
                 work += pricer.swap_s(plan.swapped_in_bytes, plan.swapped_out_bytes)
@@ -155,10 +157,13 @@ class Replica:
         counters.steps += steps
         counters.sequences += steps * sequences
         counters.tokens += steps * tokens
-        if isinstance(span.gpu_s, np.ndarray):
-            counters.gpu_steps_s += span.gpu_s[:steps].tolist()
+        gpu_s = span.gpu_s
+        if isinstance(gpu_s, np.ndarray):
+            counters.gpu_steps_s += gpu_s[:steps].tolist()
+        elif steps == 1:
+            counters.gpu_steps_s.append(gpu_s)
         else:
-            counters.gpu_steps_s += [span.gpu_s] * steps
+            counters.gpu_steps_s += [gpu_s] * steps
         if len(counters.gpu_steps_s) > 8192:
             counters.add_up()
         if sequences > counters.max_running:

@@ -61,11 +61,11 @@ class Scheduler:
         """The next step, admitting what was in the queue at `cutoff_s`; None when nothing can run."""
         serving = self.serving
         self.column = self.memory.look(self.step)
-        swapped_out, preempted = self._make_room()
+        swapped_out, preempted = (0, False) if self.memory.fits() else self._make_room()
         decodes = len(self.running)
         budget = serving.max_num_batched_tokens - decodes
         chunks: list[Sequence] = []
-        for seq in tuple(self.prefilling):  # one at most when prompts are chunked
+        for seq in tuple(self.prefilling) if self.prefilling else ():  # one at most when prompts are chunked
             seq.chunk = min(seq.tokens - seq.computed, budget)
             if self.memory.grow(seq, seq.computed + seq.chunk):
                 budget -= seq.chunk

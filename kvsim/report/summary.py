@@ -18,7 +18,7 @@ PERCENTILES = (50, 90, 95, 99)
 def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
     """SI figures of a run; requests that arrived before `warmup_s` are left out of the statistics.
 
-    Bytes and busy shares are of one chip, the one with most; `bytes_moved` is of all chips. Costs are of all chips.
+    Bytes are of one chip, the one with most; busy shares are means over replicas; `bytes_moved` and costs of all chips.
     """
     columns, layout, machine = run.columns, run.layout, run.machine
     tp, replicas = layout.geo.tp, len(run.replicas)

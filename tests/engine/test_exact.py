@@ -32,11 +32,13 @@ def outcome(run: Simulation) -> dict[str, object]:
     return found
 
 
-def both(trace: Trace, text: str, preset: str, own: dict[str, object], replicas: int = 1) -> None:
+def both(
+    trace: Trace, text: str, preset: str, own: dict[str, object], replicas: int = 1, model: str = "llama-3-8b"
+) -> None:
     """Replay by spans and token by token, under the invariants."""
     runs = [
         simulate(
-            trace, find.machine("h100"), find.model("llama-3-8b"), policy(text), serving_preset(preset, own),
+            trace, find.machine("h100"), find.model(model), policy(text), serving_preset(preset, own),
             exact=exact, replicas=replicas, observers=(checker,),
         )
         for exact in (False, True)
@@ -122,3 +124,12 @@ SLICES = {
 @pytest.mark.parametrize("text", ["full", "kivi", "snapkv", "headinfer"])
 def test_slices_of_real_traces(name: str, text: str) -> None:
     both(read_trace(SHARED / "traces" / name, limit=SLICES[name]), text, "vllm", {"kv_blocks": 9000})
+
+
+@pytest.mark.parametrize("text", ["full", "kivi", "streaming:window=300+kivi", "h2o", "headinfer"])
+def test_models_whose_layers_differ(text: str) -> None:
+    """Half of Gemma-2's layers slide: with 2-bit rows its two kinds are priced each."""
+    rng = np.random.default_rng(3)
+    arrival = np.sort(rng.uniform(0, 2, 30))
+    trace = Trace("two kinds", arrival - arrival[0], rng.integers(50, 9000, 30), rng.integers(1, 100, 30))
+    both(trace, text, "vllm", {"kv_blocks": 900}, model="gemma-2-9b")

@@ -5,7 +5,7 @@ import math
 
 import pint
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvsim.errors import UserError
@@ -70,6 +70,7 @@ def test_a_number_without_a_unit_is_refused(value: object) -> None:
         parse(value, "bytes")
 
 
+@settings(deadline=None)  # its first call may import pint
 @given(st.text(max_size=20), st.sampled_from(sorted(UNITS)))
 def test_any_text_is_a_finite_number_or_a_value_error(text: str, dimension: str) -> None:
     with contextlib.suppress(ValueError):
