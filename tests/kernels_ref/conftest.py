@@ -4,19 +4,19 @@ import os
 
 import pytest
 
+MISSING = ""
+CUDA = False
 try:
     import torch
 
     CUDA = torch.cuda.is_available()
     if not CUDA:
         os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
-    import triton
-except ImportError as missing:
-    pytest.skip(f"kernels_ref needs torch and triton (extra `kernels`): {missing}", allow_module_level=True)
-
-if not CUDA:
     from triton.runtime import interpreter
+except ImportError as missing:
+    MISSING = f"kernels_ref needs torch and triton (extra `kernels`): {missing}"
 
+if not CUDA and not MISSING:
     _patch = interpreter._patch_lang_tensor
 
     def _patch_scalars(tensor, scope):
@@ -26,7 +26,17 @@ if not CUDA:
 
     interpreter._patch_lang_tensor = _patch_scalars
 
-__all__ = ["triton"]
+
+class Unrunnable(pytest.Module):
+    """A test file that says why it is skipped, before its imports can fail."""
+
+    def collect(self):
+        pytest.skip(MISSING)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    """Skips the files of this folder, with the reason, where torch or triton is missing."""
+    return Unrunnable.from_parent(parent, path=module_path) if MISSING else None
 
 
 @pytest.fixture
