@@ -43,6 +43,13 @@ def whole(value: object, where: str, most: int = MAX_TOKENS) -> int:
     return number
 
 
+def seconds(value: object, where: str) -> float:
+    """A duration in JSON: a number from 0 on; anything else is a UserError at `where`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_S:
+        raise UserError(f"{where} must be a finite number of seconds, at least 0, but got {show(value)}")
+    return float(value)
+
+
 def time(units_per_s: int) -> Clock:
     """Numbers of 1/`units_per_s` s."""
 

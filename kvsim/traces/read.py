@@ -49,8 +49,10 @@ def read_trace(
         parts = list(_first(chunks, limit))
         if source.dropped and not any(map(len, parts)):
             raise UserError(f"{path}: has no requests: all {source.dropped.total()} rows have zero tokens")
-        trace = gather(str(path), parts, block_tokens=source.block_tokens, notes=source.notes)
+        trace = gather(str(path), parts, block_tokens=source.block_tokens, timed=source.timed, notes=source.notes)
         trace = replace(trace, name=_stem(path), dropped={why: rows for why, rows in source.dropped.items() if rows})
+    if limit is not None:
+        trace = trace.head(limit)
     if dither:
         trace = clock.spread(trace, seed)
     return replace(trace, notes=(*trace.notes, *derived_notes(trace)))
@@ -158,11 +160,11 @@ def _drop(source: Source, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
 
 
 def _first(chunks: Iterator[Chunk], limit: int | None) -> Iterator[Chunk]:
-    """The first `limit` rows, reading no further."""
+    """The first `limit` rows, reading no further; of a chunk with sessions all."""
     left = limit
     for chunk in chunks:
         if left is not None and len(chunk) >= left:
-            yield chunk.keep(np.arange(len(chunk)) < left)
+            yield chunk.keep(np.arange(len(chunk)) < left) if chunk.session is None else chunk
             return
         if left is not None:
             left -= len(chunk)

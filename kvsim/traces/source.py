@@ -43,6 +43,8 @@ class Source:
         self.notes: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.block_tokens = 0
+        self.rows = 0  # yielded so far, where a reader counts them
+        self.timed = True  # False: later turns of sessions have no stamps
         try:
             self._raw = path.open("rb")
             packed = self._raw.peek(2)[:2] == _GZIP

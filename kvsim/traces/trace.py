@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,63 @@ MAX_TOKENS = 2**30  # of one prompt or output; keeps sums of products inside 64 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Hashes of a trace's prompts: request i has `ids[start[i]:start[i + 1]]`, one a run of `tokens` tokens.
+    """Hashes of a trace's prompts: request i has `ids[start[i]:start[i + 1]]`, one a run of blocks of `tokens` tokens.
 
-    Equal ids mean equal whole prefixes; the last id of a prompt may cover fewer tokens than `tokens`, and a source that
-    rounds down has no id for a prompt's tail.
+    Equal ids mean equal whole prefixes; the last id of a prompt may cover fewer tokens than its blocks, and a source
+    that rounds down has no id for a prompt's tail. An id names one block, or `counts` blocks: a run that every request
+    has whole, or up to its own end.
     """
 
     ids: Ints
     start: Ints
     tokens: int
+    counts: Ints | None = None  # blocks of each entry of `ids`; None: one each
+
+    def take(self, rows: NDArray[np.intp]) -> "Blocks":
+        """The blocks of these requests, in this order."""
+        source, start = taken(self.start, rows)
+        return Blocks(self.ids[source], start, self.tokens, None if self.counts is None else self.counts[source])
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """Which requests are one conversation or agent run, and what each of them waits for.
+
+    In a closed loop request i is sent `gap_s[i]` seconds (think or tool time) after the last of its parents, requests
+    `parents[start[i]:start[i + 1]]`, ended; one without parents at its `arrival_s`. Parents precede their children.
+
+    Attributes:
+        id: per request; requests of one session have the same.
+        gap_s: per request, 0 without parents; None where the source does not tell it: open loop only.
+        timed: False where the source has no stamps of later turns, whose `arrival_s` is then made up: closed loop only.
+    """
+
+    id: Ints
+    parents: Ints
+    start: Ints
+    gap_s: Floats | None
+    timed: bool = True
+
+    def take(self, rows: NDArray[np.intp]) -> "Sessions":
+        """These requests, in this order; a parent that is not among them, or not before its child, is waited for no
+        more, and the child then has no gap if it has no other."""
+        place = np.full(len(self.id), -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        source, start = taken(self.start, rows)
+        parents = place[self.parents[source]]
+        child = np.repeat(np.arange(len(rows)), np.diff(start))
+        kept = (parents >= 0) & (parents < child)
+        counts = np.bincount(child[kept], minlength=len(rows))
+        gap_s = None if self.gap_s is None else np.where(counts > 0, self.gap_s[rows], 0.0)
+        return Sessions(self.id[rows], parents[kept], starts(counts), gap_s, self.timed)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a real server took for each request, in seconds since it arrived; NaN where the source does not say."""
+
+    ttft_s: Floats
+    e2e_s: Floats
 
 
 @dataclass(frozen=True)
@@ -37,17 +86,28 @@ class Trace:
     blocks: Blocks | None = None
     notes: tuple[str, ...] = field(default=())  # what the import assumed or dropped, one line each
     dropped: Mapping[str, int] = field(default_factory=dict)  # why -> rows of the source that are not here
+    sessions: Sessions | None = None
+    measured: Measured | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
 
     def head(self, count: int) -> "Trace":
         """The first `count` requests."""
-        columns = (self.arrival_s[:count], self.prompt_tokens[:count], self.output_tokens[:count])
-        blocks = self.blocks
-        if blocks:
-            blocks = Blocks(blocks.ids[: blocks.start[min(count, len(self))]], blocks.start[: count + 1], blocks.tokens)
-        return Trace(self.name, *columns, blocks, self.notes, self.dropped)
+        return self if count >= len(self) else self.take(np.arange(count))
+
+    def take(self, rows: NDArray[np.intp]) -> "Trace":
+        """These requests, in this order; `rows` must keep arrivals sorted, and times stay as they are."""
+        measured = self.measured
+        return replace(
+            self,
+            arrival_s=self.arrival_s[rows],
+            prompt_tokens=self.prompt_tokens[rows],
+            output_tokens=self.output_tokens[rows],
+            blocks=self.blocks and self.blocks.take(rows),
+            sessions=self.sessions and self.sessions.take(rows),
+            measured=measured and Measured(measured.ttft_s[rows], measured.e2e_s[rows]),
+        )
 
 
 @dataclass(frozen=True)
@@ -55,7 +115,8 @@ class Chunk:
     """Some thousand consecutive rows of a source, as a reader yields them: arrays with one element a row.
 
     `arrival` counts units of 1/`units_per_s` s since any fixed moment; integers keep stamps exact that a double would
-    round (nanoseconds since 1970). `line` is the row's line in the file.
+    round (nanoseconds since 1970). `line` is the row's line in the file. Block ids may be any integers that are equal
+    where prefixes are; `parents` are numbers of rows as the reader yielded them, over all its chunks, from 0.
     """
 
     line: Ints
@@ -65,26 +126,32 @@ class Chunk:
     units_per_s: int = 1
     block_ids: Ints | None = None  # of all rows, one row after the other
     block_count: Ints | None = None  # per row
+    block_lengths: Ints | None = None  # blocks of each of `block_ids`; None: one each
+    session: Ints | None = None  # per row; with it come the next two
+    parents: Ints | None = None  # of all rows, one row after the other
+    parent_count: Ints | None = None  # per row
+    gap_s: Floats | None = None  # per row
+    ttft_s: Floats | None = None  # per row, as measured; with it comes the next
+    e2e_s: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.arrival)
 
     def keep(self, rows: NDArray[np.bool_]) -> "Chunk":
-        """The chunk without the rows where `rows` is False."""
-        part = replace(
-            self,
-            line=self.line[rows],
-            arrival=self.arrival[rows],
-            prompt_tokens=self.prompt_tokens[rows],
-            output_tokens=self.output_tokens[rows],
-        )
-        if self.block_ids is None or self.block_count is None:
-            return part
-        ids = self.block_ids[np.repeat(rows, self.block_count)]
-        return replace(part, block_ids=ids, block_count=self.block_count[rows])
+        """The chunk without the rows where `rows` is False. Not for chunks with sessions: see `traces.sessions`."""
+        per_row = ("line", "arrival", "prompt_tokens", "output_tokens", "block_count", "ttft_s", "e2e_s")
+        kept: dict[str, Any] = {name: column[rows] for name in per_row if (column := getattr(self, name)) is not None}
+        if self.block_count is not None:
+            ids = np.repeat(rows, self.block_count)
+            for name in ("block_ids", "block_lengths"):
+                if (column := getattr(self, name)) is not None:
+                    kept[name] = column[ids]
+        return replace(self, **kept)
 
 
-def gather(name: str, chunks: Iterable[Chunk], *, block_tokens: int = 0, notes: Iterable[str] = ()) -> Trace:
+def gather(
+    name: str, chunks: Iterable[Chunk], *, block_tokens: int = 0, timed: bool = True, notes: Iterable[str] = ()
+) -> Trace:
     """One trace from a reader's chunks: sorted by arrival (rows that tie keep their order), checked, starting at 0 s.
 
     Raises:
@@ -95,34 +162,50 @@ def gather(name: str, chunks: Iterable[Chunk], *, block_tokens: int = 0, notes: 
         raise UserError(f"{name}: has no requests")
     origin = parts[0].arrival[0]
     arrival = np.concatenate([(part.arrival - origin) / part.units_per_s for part in parts])
-    prompt = np.concatenate([part.prompt_tokens for part in parts])
-    output = np.concatenate([part.output_tokens for part in parts])
+    prompt, output = _column(parts, "prompt_tokens"), _column(parts, "output_tokens")
     for problem, bad in _faults(arrival, prompt, output):
         if bad.any():
             raise UserError(f"{name}: request {int(np.argmax(bad)) + 1}: {problem}")
-    blocks = None
-    if block_tokens:
-        ids = np.concatenate([part.block_ids for part in parts if part.block_ids is not None])
-        counts = np.concatenate([part.block_count for part in parts if part.block_count is not None])
-        blocks = Blocks(ids, _starts(counts), block_tokens)
+    trace = Trace(name, arrival, prompt, output, notes=tuple(notes), **_others(parts, block_tokens, timed))
     late = int(np.count_nonzero(arrival < np.maximum.accumulate(arrival)))
     if late:
-        notes = (*notes, f"{late:,} rows came after a row that arrives later: sorted by arrival")
-        order = np.argsort(arrival, kind="stable")
-        arrival, prompt, output = arrival[order], prompt[order], output[order]
-        blocks = blocks and _reorder(blocks, order)
-    return Trace(name, arrival - arrival[0], prompt, output, blocks, tuple(notes))
+        note = f"{late:,} rows came after a row that arrives later: sorted by arrival"
+        trace = replace(trace.take(np.argsort(arrival, kind="stable")), notes=(*trace.notes, note))
+    return replace(trace, arrival_s=trace.arrival_s - trace.arrival_s[0])
 
 
-def _starts(counts: Ints) -> Ints:
+def _others(parts: list[Chunk], block_tokens: int, timed: bool) -> dict[str, Any]:
+    """Blocks, sessions and measured times, where the chunks have them."""
+    first = parts[0]
+    found: dict[str, Any] = {}
+    if block_tokens:
+        lengths = None if first.block_lengths is None else _column(parts, "block_lengths")
+        found["blocks"] = Blocks(
+            _column(parts, "block_ids"), starts(_column(parts, "block_count")), block_tokens, lengths
+        )
+    if first.session is not None:
+        gap_s = None if any(part.gap_s is None for part in parts) else _column(parts, "gap_s")
+        parent_start = starts(_column(parts, "parent_count"))
+        found["sessions"] = Sessions(_column(parts, "session"), _column(parts, "parents"), parent_start, gap_s, timed)
+    if first.ttft_s is not None:
+        found["measured"] = Measured(_column(parts, "ttft_s"), _column(parts, "e2e_s"))
+    return found
+
+
+def _column(parts: list[Chunk], name: str) -> Any:
+    return np.concatenate([getattr(part, name) for part in parts])
+
+
+def starts(counts: Ints) -> Ints:
+    """Where each of consecutive groups of these sizes begins, and the end of the last."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def _reorder(blocks: Blocks, order: NDArray[np.intp]) -> Blocks:
-    counts = np.diff(blocks.start)[order]
-    start = _starts(counts)
-    source = np.repeat(blocks.start[:-1][order] - start[:-1], counts) + np.arange(start[-1])
-    return Blocks(blocks.ids[source], start, blocks.tokens)
+def taken(start: Ints, rows: NDArray[np.intp]) -> tuple[Ints, Ints]:
+    """(positions, start) of the entries of groups `rows`, of groups that begin at `start`."""
+    counts = np.diff(start)[rows]
+    begin = starts(counts)
+    return np.repeat(start[:-1][rows] - begin[:-1], counts) + np.arange(begin[-1]), begin
 
 
 def _faults(arrival: Floats, prompt: Ints, output: Ints) -> Iterator[tuple[str, NDArray[np.bool_]]]:

@@ -3,16 +3,16 @@
 import gzip
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import IO
 
 from kvsim.errors import UserError, unknown
-from kvsim.traces.formats.kvsim import BLOCKS, COLUMNS, VERSION
+from kvsim.traces.formats.kvsim import BLOCKS, COLUMNS, COUNTS, VERSION
 from kvsim.traces.read import derived_notes
-from kvsim.traces.trace import Trace
+from kvsim.traces.trace import Ints, Sessions, Trace
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz")
 LAYOUTS = ("kvsim", "mooncake")
@@ -33,8 +33,8 @@ def write_trace(trace: Trace, path: str | Path, layout: str = "kvsim") -> None:
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"{path}: must end in {', '.join(SUFFIXES)}")
     if ".csv" in path.suffixes[-2:]:
-        if trace.blocks or layout != "kvsim":
-            raise UserError(f"{path}: a CSV cannot hold block ids: write .jsonl or .jsonl.gz")
+        if trace.blocks or trace.sessions or trace.measured or layout != "kvsim":
+            raise UserError(f"{path}: a CSV cannot hold block ids, sessions or latencies: write .jsonl or .jsonl.gz")
         lines = _csv_lines(trace)
     elif layout == "mooncake":
         if not trace.blocks:
@@ -93,11 +93,9 @@ def _rows(trace: Trace) -> Iterator[tuple[float, int, int]]:
         yield from zip(*columns, strict=True)
 
 
-def _ids(trace: Trace) -> Iterator[list[int]]:
-    assert trace.blocks
-    start = trace.blocks.start.tolist()
-    for first, end in pairwise(start):
-        yield trace.blocks.ids[first:end].tolist()
+def _lists(values: Ints, start: Ints) -> Iterator[list[int]]:
+    for first, end in pairwise(start.tolist()):
+        yield values[first:end].tolist()
 
 
 def _csv_lines(trace: Trace) -> Iterator[str]:
@@ -106,18 +104,52 @@ def _csv_lines(trace: Trace) -> Iterator[str]:
 
 
 def _json_lines(trace: Trace) -> Iterator[str]:
-    size = trace.blocks.tokens if trace.blocks else 0
+    blocks, sessions = trace.blocks, trace.sessions
     derived = derived_notes(trace)
-    notes = [note for note in trace.notes if note not in derived]
-    header = {"kvsim_trace": VERSION, "block_tokens": size, "notes": notes, "dropped": dict(trace.dropped)}
+    header = {
+        "kvsim_trace": VERSION,
+        "block_tokens": blocks.tokens if blocks else 0,
+        "counted": bool(blocks and blocks.counts is not None),
+        "sessions": _kind(sessions),
+        "measured": trace.measured is not None,
+        "notes": [note for note in trace.notes if note not in derived],
+        "dropped": dict(trace.dropped),
+    }
     yield json.dumps(header) + "\n"
+    columns = list(_more_columns(trace))
+    keys = "".join(f', "{key}": %s' for key, _ in columns)
+    tails = zip(*(values for _, values in columns), strict=True) if columns else repeat(())
     arrival_key, prompt_key, output_key = COLUMNS
-    ids = (f', "{BLOCKS}": {row}' for row in _ids(trace)) if trace.blocks else repeat("")
-    for (arrival, prompt, output), tail in zip(_rows(trace), ids, strict=False):
-        yield f'{{"{arrival_key}": {arrival!r}, "{prompt_key}": {prompt}, "{output_key}": {output}{tail}}}\n'
+    for (arrival, prompt, output), tail in zip(_rows(trace), tails, strict=False):
+        yield f'{{"{arrival_key}": {arrival!r}, "{prompt_key}": {prompt}, "{output_key}": {output}{keys % tail}}}\n'
+
+
+def _kind(sessions: Sessions | None) -> str:
+    if sessions is None:
+        return ""
+    return "open" if sessions.gap_s is None else "timed" if sessions.timed else "closed"
+
+
+def _more_columns(trace: Trace) -> Iterator[tuple[str, Iterable[object]]]:
+    """What a row has beside its arrival and lengths: (key, values that print as JSON)."""
+    blocks, sessions, measured = trace.blocks, trace.sessions, trace.measured
+    if blocks:
+        yield BLOCKS, _lists(blocks.ids, blocks.start)
+        if blocks.counts is not None:
+            yield COUNTS, _lists(blocks.counts, blocks.start)
+    if sessions:
+        yield "session", sessions.id.tolist()
+        yield "parents", _lists(sessions.parents, sessions.start)
+        if sessions.gap_s is not None:
+            yield "gap_s", sessions.gap_s.tolist()
+    if measured:
+        for key, values in (("ttft_s", measured.ttft_s), ("e2e_s", measured.e2e_s)):
+            yield key, ["null" if value != value else repr(value) for value in values.tolist()]
 
 
 def _mooncake_lines(trace: Trace) -> Iterator[str]:
-    for (arrival, prompt, output), ids in zip(_rows(trace), _ids(trace), strict=True):
+    blocks = trace.blocks
+    assert blocks
+    for (arrival, prompt, output), ids in zip(_rows(trace), _lists(blocks.ids, blocks.start), strict=True):
         row = {"timestamp": round(arrival * 1000), "input_length": prompt, "output_length": output, "hash_ids": ids}
         yield json.dumps(row) + "\n"
