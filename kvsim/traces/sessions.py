@@ -66,7 +66,9 @@ class SessionChunks:
             session=np.full(len(kept), self._sessions, np.int64),
             parents=_ints(chain.from_iterable(call.parents for call in kept)) + self._rows,
             parent_count=_ints(len(call.parents) for call in kept),
-            gap_s=None if None in gaps else np.array([call.gap_s or 0.0 for call in kept], np.float64),
+            gap_s=None
+            if None in gaps
+            else np.array([call.gap_s if call.parents else 0.0 for call in kept], np.float64),
         )
         if self._measured:
             ttft_s, e2e_s = ([getattr(call, name) for call in kept] for name in ("ttft_s", "e2e_s"))
