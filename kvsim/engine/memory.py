@@ -198,18 +198,34 @@ class Memory:
         """A sequence's first `tokens` tokens as runs of full blocks: the trace's ids, then its own."""
         left, runs = tokens // self.block_tokens, []
         if self._blocks:
-            per_id, named = self._blocks.tokens // self.block_tokens, seq.prompt // self.block_tokens
-            first, last = self._blocks.start[seq.index], self._blocks.start[seq.index + 1]
-            for name in self._blocks.ids[first:last].tolist():
-                count = min(per_id, named, left)
-                if count <= 0:
+            named = self._named(seq, self._blocks) if seq.named is None else seq.named
+            for run in named:
+                if run[1] >= left:
                     break
-                runs.append((name, count))
-                named -= count
-                left -= count
+                runs.append(run)
+                left -= run[1]
+            if left and len(runs) < len(named):
+                runs.append((named[len(runs)][0], left))
+                return runs
         if left:
             runs.append((_own_id(seq), left))
         return runs
+
+    def _named(self, seq: Sequence, blocks: Blocks) -> list[Run]:
+        """Runs of full blocks that the trace names: of its prompt, or as far as the ids cover its output too."""
+        at, per_id = seq.index, blocks.tokens // self.block_tokens
+        left = (seq.prompt if blocks.covers is None else int(blocks.covers[at])) // self.block_tokens
+        part = slice(blocks.start[at], blocks.start[at + 1])
+        ids = blocks.ids[part].tolist()
+        counts = [1] * len(ids) if blocks.counts is None else blocks.counts[part].tolist()
+        seq.named = []
+        for name, count in zip(ids, counts, strict=True):
+            taken = min(count * per_id, left)
+            if not taken:
+                break
+            seq.named.append((name, taken))
+            left -= taken
+        return seq.named
 
 
 def _own_id(seq: Sequence) -> int:

@@ -44,6 +44,7 @@ class Replica:
         self.clock, self.scheduler, self.ledger, self.pricer = clock, scheduler, ledger, pricer
         self.columns, self.number, self.counters = columns, number, Counters()
         self.observers: list[Callable[[Replica, Span], None]] = []
+        self.on_end: Callable[[int], None] | None = None  # told each request that ends
         self.outstanding_tokens = 0
         self._span: Span | None = None
         self._wake: Call | None = None
@@ -144,6 +145,8 @@ class Replica:
         for seq in ended:
             columns.done_s[seq.index] = now_s
             self.outstanding_tokens -= seq.prompt
+            if self.on_end:
+                self.on_end(seq.index)
         self.counters.end_s = now_s
         self._begin(now_s, idle=False)
 
