@@ -79,6 +79,8 @@ def _run(trace: str, out: Path | None, timeline: Path | None, options: dict[str,
         from kvsim.report.files import check_folder
 
         check_folder(out)
+    if timeline and out and timeline.parent.resolve() == out.resolve():
+        raise UserError(f"--timeline {timeline}: --out {out} holds nothing but the report; write it beside the folder")
     if timeline:
         from kvsim.report.files import check_file
 

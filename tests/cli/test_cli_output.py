@@ -107,8 +107,11 @@ def test_op(kvsim_cli: Cli) -> None:
     assert figures["efficiency"] == pytest.approx(figures["roofline_s"] / figures["seconds"])
     rows = json.loads(kvsim_cli("op", "gemm", "m=16,32", "n=4096", "k=14336", "--hw", "h100", "--json").out)
     assert rows["seconds"][0] == pytest.approx(figures["seconds"])
+    assert rows["bound"] == ["HBM bandwidth", "HBM bandwidth"]
+    mixed = json.loads(kvsim_cli("op", "gemm", "m=16,8192", "n=4096", "k=14336", "--hw", "h100", "--json").out)
+    assert mixed["bound"] == ["HBM bandwidth", "bf16 FLOPs"]
     table = kvsim_cli("op", "copy", "lane=h2d", "bytes=1 GB", "--hw", "rtx4090").out
-    assert "copy lane=h2d bytes=1 GB on rtx4090" in table and "bound by host link" in table
+    assert "copy lane=h2d bytes=1 GB on rtx4090" in table and "host link" in table and "datasheet rates" in table
 
 
 @pytest.mark.parametrize("what", ["hw", "models", "policies", "serving", "traces"])
