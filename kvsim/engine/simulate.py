@@ -40,6 +40,7 @@ class Simulation:
     columns: Columns
     rejections: dict[str, int]
     stopped_s: float | None = None
+    closed: bool = False
 
 
 def simulate(
@@ -97,7 +98,7 @@ def simulate(
     for replica in several:
         replica.counters.add_up()
         np.add.at(columns.preemptions, replica.scheduler.preempted, 1)
-    return Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s)
+    return Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s, closed)
 
 
 def reject(columns: Columns, layout: Layout, room: Capacity, serving: Serving) -> dict[str, int]:

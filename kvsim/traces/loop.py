@@ -105,7 +105,7 @@ def note(trace: Trace, closed: bool, concurrency: int | None) -> str | None:
         late = "open loop: turns of sessions are sent at their stamps, however late the answers are"
         return late if sessions else None
     many = len(np.unique(sessions.id)) if sessions else len(trace)
-    line = f"closed loop: {many:,} {'sessions' if sessions else 'requests'}"
+    line = f"closed loop: {many:,} {'session' if sessions else 'request'}{'s' * (many > 1)}"
     if concurrency:
         line += f", {concurrency:,} at a time"
     if sessions is None or sessions.gap_s is None or not len(sessions.parents):

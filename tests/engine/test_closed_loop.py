@@ -131,6 +131,20 @@ def test_counted_runs_replay_as_single_blocks_do() -> None:
         assert a.hit_tokens.tolist() == b.hit_tokens.tolist()
 
 
+def test_the_report_names_the_loop_and_measures_sessions() -> None:
+    figures = run(_two_turns(130)).figures
+    assert figures["loop"] == "closed"
+    assert figures["sessions"]["count"] == figures["sessions"]["completed"] == 1
+    assert figures["sessions"]["e2e_s"]["mean"] == pytest.approx(figures["duration_s"])
+    assert any(line.startswith("closed loop: 1 session; a turn is sent a gap") for line in figures["assumptions"])
+    cut = run(_two_turns(130), until_s=0.5).figures  # the second turn has not come yet
+    assert (cut["sessions"]["completed"], cut["requests"]["injected"]) == (0, 1)
+    opened = run(_two_turns(130), loop="open").figures
+    assert opened["loop"] == "open"
+    assert any(line.startswith("open loop: turns") for line in opened["assumptions"])
+    assert run(replace(_two_turns(130), sessions=None)).figures["sessions"] is None
+
+
 def test_a_rejected_turn_lets_its_session_go_on() -> None:
     trace = replace(_two_turns(130), prompt_tokens=np.array([500_000, 130]), blocks=None)
     columns = run(trace, settings={"max_model_len": 8000}).simulation.columns
