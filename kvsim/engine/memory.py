@@ -73,7 +73,7 @@ class Memory:
         hbm_room, home_room = self.capacity
         if spare:
             home_room = int(home_room * (1 - spare))
-        return used_hbm + hbm + self.late_hbm <= hbm_room and used_home + home + self.late_home <= home_room
+        return used_home + home + self.late_home <= home_room and used_hbm + hbm + self.late_hbm <= hbm_room
 
     def steps_that_fit(self, step: int, steps: int, sequences: int, chunked: Sequence | None) -> int:
         """Of `steps` decode steps from `step` on, and a chunk of `chunked` in each, how many fit; at least 1."""
@@ -181,7 +181,7 @@ class Memory:
         hbm, home = self.used()
         if hbm > self.peak[0] or home > self.peak[1]:
             self.peak = (max(hbm, self.peak[0]), max(home, self.peak[1]))
-        if self.cache:
+        if self.cache and self.cache.idle_blocks:  # else there is nothing to evict
             self.cache.settle((self.capacity[1] - home) // self.block_bytes)
 
     def _hold(self, seq: Sequence, hbm: int, home: int) -> None:
