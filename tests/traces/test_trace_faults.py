@@ -29,13 +29,15 @@ def _write(folder: Path, data: str | bytes) -> Path:
         (b"\x1f\x8b\x08\x00garbage", "gzip data is damaged"),
         (b"\x00" * 5000, "no trace format has the columns"),
         (b"hello\n", "no trace format has the columns 'hello'"),
-        (b"{\n", "trace:1: invalid JSON"),
-        (b'[{"timestamp": 0}]\n', "is a JSON array"),
-        (b"[" * 100_000, "is a JSON array"),
+        (b"{\n", "invalid JSON: unexpected end of data"),
+        (b'[{"timestamp": 0}]\n', "no trace format has the keys 'timestamp'"),
+        (b'[{"timestamp": 0, "input_length": 1, "hash_ids": []}]\n', "expected a CSV, or one JSON object a line"),
+        (b"[" * 100_000, "invalid JSON"),
         (b'{"a": ' + b"[" * 100_000 + b"\n", "invalid JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}\n", "invalid JSON"),
         (b"x" * 10_000_000, "is longer than 8000000 bytes"),
-        (b'{"a": "' + b"x" * 10_000_000 + b'"}\n', "is longer than"),
+        (b'{"a": "' + b"x" * 10_000_000 + b'"}\n', "no trace format has the keys 'a'"),
+        (b'{"kvsim_trace": 1}\n{"a": "' + b"x" * 10_000_000 + b'"}\n', "is longer than"),
         (b"TIMESTAMP,ContextTokens,GeneratedTokens\n" + b"1" * 10_000_000 + b"\n", "trace:2: is longer than"),
         (VIDUR.encode() + b"1,2\n", "trace:2: has 2 columns, expected 3"),
         (VIDUR.encode() + b"1,2,3,4\n", "trace:2: has 4 columns, expected 3"),
@@ -62,8 +64,8 @@ def test_bad_file_is_one_line(data: bytes, message: str, tmp_path: Path) -> None
     assert len(str(caught.value)) < 600 + len(str(tmp_path))
 
 
-def test_missing_file_folder_and_name_with_nul() -> None:
-    for path in ("/nowhere/at/all.csv", "/", "a\0b"):
+def test_missing_file_folder_and_name_with_nul(tmp_path: Path) -> None:
+    for path in ("/nowhere/at/all.csv", tmp_path, "a\0b"):
         with pytest.raises(UserError, match="expected a trace file"):
             read_trace(path)
 

@@ -67,3 +67,17 @@ SAMPLES = {
         lambda i, p, o, a=None: f"{a or (0.0, 0.5, 2.0)[i]},{p},{o}",
     ),
 }
+
+
+# sessions and conversations: a row is a session of one call
+
+
+def _weka(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    ids = list(range(1, 1 + prompt // 64)) if isinstance(prompt, int) else [1]
+    figures = f'"t": {arrival or (0.0, 0.5, 2.0)[i]}, "in": {prompt}, "out": {output}, "api_time": 1.5'
+    return f'{{"id": "s{i}", "block_size": 64, "requests": [{{"type": "n", {figures}, "hash_ids": {ids}}}]}}'
+
+
+SAMPLES |= {
+    "weka": Sample((), _weka),
+}
