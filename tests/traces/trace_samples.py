@@ -78,6 +78,14 @@ def _weka(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
     return f'{{"id": "s{i}", "block_size": 64, "requests": [{{"type": "n", {figures}, "hash_ids": {ids}}}]}}'
 
 
+def _tracelab(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    stamp = arrival or ('"2026-06-01T05:40:20Z"', '"2026-06-01T05:40:20.500Z"', '"2026-06-01T05:40:22.000Z"')[i]
+    events = f'[{{"event_type": "user_message", "timestamp": {stamp}}}]'
+    figures = f'"input_tokens_total": {prompt}, "output_tokens": {output}, "prefix_tokens": 0'
+    return f'{{"session_id": "s{i}", "round_index": 0, {figures}, "timing_events": {events}}}'
+
+
 SAMPLES |= {
+    "tracelab": Sample((), _tracelab),
     "weka": Sample((), _weka),
 }
