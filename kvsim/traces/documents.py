@@ -10,7 +10,7 @@ import orjson
 
 from kvsim.errors import UserError
 from kvsim.traces.packs import Pack, holds_documents
-from kvsim.traces.source import Head, Source, show
+from kvsim.traces.source import Head, Source, show, show_names
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,13 @@ def as_list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list):
         raise UserError(f"{where} must be a list, but got {show(value)}")
     return value
+
+
+def value_of(entry: dict[str, Any], name: str, where: str) -> Any:
+    """What an object has under `name`; a UserError at `where` if it has nothing."""
+    if name not in entry:
+        raise UserError(f"{where}: has no {name!r}; there are: {show_names(entry) or 'no keys'}")
+    return entry[name]
 
 
 def _keys(value: Any) -> tuple[str, ...]:

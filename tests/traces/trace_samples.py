@@ -85,7 +85,14 @@ def _tracelab(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
     return f'{{"session_id": "s{i}", "round_index": 0, {figures}, "timing_events": {events}}}'
 
 
+def _sub_requests(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    call = f'{{"input_toks": {prompt}, "output_toks": {output}, "tool_duration_ns": 5}}'
+    time = arrival or (7, 500000007, 2000000007)[i]
+    return f'{{"session_id": "s{i}", "arrival_time_ns": {time}, "sub_requests": [{call}]}}'
+
+
 SAMPLES |= {
+    "llmservingsim_sessions": Sample((), _sub_requests),
     "tracelab": Sample((), _tracelab),
     "weka": Sample((), _weka),
 }

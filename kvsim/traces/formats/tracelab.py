@@ -11,11 +11,11 @@ from typing import Any
 
 from kvsim.errors import UserError
 from kvsim.traces import fields
-from kvsim.traces.documents import as_list, as_object, documents
+from kvsim.traces.documents import as_list, as_object, documents, value_of
 from kvsim.traces.growth import BLOCK_TOKENS, Growth
 from kvsim.traces.rows import csv_rows
 from kvsim.traces.sessions import Call, SessionChunks
-from kvsim.traces.source import Head, Source, show, show_names
+from kvsim.traces.source import Head, Source, show
 from kvsim.traces.trace import Chunk
 
 STRICT = False
@@ -83,17 +83,16 @@ def _json_rounds(source: Source) -> Iterator[tuple[str, _Round]]:
     for document in documents(source):
         at = document.where
         row = as_object(document.value, at)
-        for name in ("session_id", "round_index", "input_tokens_total", "output_tokens", "timing_events"):
-            if name not in row:
-                raise UserError(f"{at}: has no {name!r}; there are: {show_names(row) or 'no keys'}")
-        if not isinstance(row["session_id"], str):
-            raise UserError(f"{at}: session_id must be a text, but got {show(row['session_id'])}")
+        session = value_of(row, "session_id", at)
+        if not isinstance(session, str):
+            raise UserError(f"{at}: session_id must be a text, but got {show(session)}")
         index, prompt, output = (
-            fields.whole(row[name], f"{at}: {name}") for name in ("round_index", "input_tokens_total", "output_tokens")
+            fields.whole(value_of(row, name, at), f"{at}: {name}")
+            for name in ("round_index", "input_tokens_total", "output_tokens")
         )
         cached = fields.whole(row.get("prefix_tokens") or 0, f"{at}: prefix_tokens")
-        arrival, end = _times(as_list(row["timing_events"], f"{at}: timing_events"), at)
-        yield row["session_id"], _Round(index, document.line, prompt, output, cached, arrival, end)
+        arrival, end = _times(as_list(value_of(row, "timing_events", at), f"{at}: timing_events"), at)
+        yield session, _Round(index, document.line, prompt, output, cached, arrival, end)
 
 
 def _times(events: Iterable[Any], where: str) -> tuple[int | None, int | None]:

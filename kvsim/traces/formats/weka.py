@@ -19,10 +19,10 @@ import numpy as np
 
 from kvsim.errors import UserError
 from kvsim.traces import fields
-from kvsim.traces.documents import as_list, as_object, documents
+from kvsim.traces.documents import as_list, as_object, documents, value_of
 from kvsim.traces.runs import compressed
 from kvsim.traces.sessions import Call, SessionChunks
-from kvsim.traces.source import Head, Source, show, show_names
+from kvsim.traces.source import Head, Source, show
 from kvsim.traces.trace import Chunk, Ints, starts
 
 STRICT = False
@@ -87,7 +87,7 @@ class _Reader:
         self._made: list[Call] = []
         self._end_s: list[float] = []
         self._hashes: list[Ints] = []
-        self._add(_value(session, "requests", where), 0.0, _Line(()), f"{where}: requests", line, 0)
+        self._add(value_of(session, "requests", where), 0.0, _Line(()), f"{where}: requests", line, 0)
         if not self._made:
             return []
         self._check_rounding(block_tokens, where)
@@ -104,7 +104,7 @@ class _Reader:
         found = []
         for at, value in enumerate(as_list(entries, where)):
             entry = as_object(value, f"{where}[{at}]")
-            found.append((fields.seconds(_value(entry, "t", f"{where}[{at}]"), f"{where}[{at}]: t"), at, entry))
+            found.append((fields.seconds(value_of(entry, "t", f"{where}[{at}]"), f"{where}[{at}]: t"), at, entry))
         for stamp_s, at, entry in sorted(found, key=lambda item: item[:2]):
             if entry.get("type") == "subagent":
                 self._add_agent(entry, begin_s + stamp_s, line, f"{where}[{at}]", number, depth)
@@ -116,7 +116,7 @@ class _Reader:
     ) -> None:
         if depth == _MAX_DEPTH:
             raise UserError(f"{where}: sub-agents are nested more than {_MAX_DEPTH} deep")
-        entries = as_list(_value(marker, "requests", where), f"{where}: requests")
+        entries = as_list(value_of(marker, "requests", where), f"{where}: requests")
         spent_s = fields.seconds(marker.get("duration_ms") or 0, f"{where}: duration_ms") / 1000
         before_s = max((self._made[at].arrival for at in line.last), default=0.0)
         ended_s = max((self._end_s[at] for at in line.last), default=0.0)
@@ -144,8 +144,8 @@ class _Reader:
             self._no_think += 1
             self._no_end += np.isnan(self._made[line.last[0]].e2e_s)
             gap_s = max(0.0, at_s - self._end_s[line.last[0]])
-        prompt, output = (fields.whole(_value(entry, key, where), f"{where}: {key}") for key in ("in", "out"))
-        self._hashes.append(_hashes(_value(entry, "hash_ids", where), f"{where}: hash_ids"))
+        prompt, output = (fields.whole(value_of(entry, key, where), f"{where}: {key}") for key in ("in", "out"))
+        self._hashes.append(_hashes(value_of(entry, "hash_ids", where), f"{where}: hash_ids"))
         nan = float("nan")
         times = (nan if ttft_s is None else ttft_s, nan if api_s is None else api_s)
         line.last, line.ends, line.calls = (len(self._made),), [], line.calls + 1
@@ -153,7 +153,7 @@ class _Reader:
         self._end_s.append(at_s + (api_s or 0.0))
 
     def _take_block(self, session: dict[str, Any], where: str) -> tuple[int, str]:
-        size = fields.whole(_value(session, "block_size", where), f"{where}: block_size", _MAX_BLOCK_TOKENS)
+        size = fields.whole(value_of(session, "block_size", where), f"{where}: block_size", _MAX_BLOCK_TOKENS)
         scope = session.get("hash_id_scope", SCOPES[0])
         if size < 1 or scope not in SCOPES:
             raise UserError(
@@ -194,12 +194,6 @@ class _Reader:
         self._made = [
             replace(call, ids=names[part], counts=counts[part]) for call, part in zip(self._made, parts, strict=True)
         ]
-
-
-def _value(entry: dict[str, Any], name: str, where: str) -> Any:
-    if name not in entry:
-        raise UserError(f"{where}: has no {name!r}; there are: {show_names(entry) or 'no keys'}")
-    return entry[name]
 
 
 def _known(entry: dict[str, Any], name: str, where: str) -> float | None:
