@@ -8,6 +8,7 @@ import numpy as np
 
 from kvsim.errors import UserError, unknown
 from kvsim.traces import clock, fields, formats
+from kvsim.traces.documents import opened
 from kvsim.traces.source import Source
 from kvsim.traces.trace import Chunk, Trace, gather
 
@@ -41,7 +42,7 @@ def read_trace(
     """
     path = Path(path)
     _check_options(path, format, columns, time_unit, limit, dither, seed)
-    with Source(path, columns, time_unit or "s", lengths_only) as source:
+    with opened(path, columns, time_unit or "s", lengths_only) as source:
         name = format or ("generic" if columns else formats.detect(source))
         reader = formats.named(name)
         chunks = reader.read(source)

@@ -14,6 +14,7 @@ from trace_samples import SAMPLES
 from kvsim.errors import UserError
 from kvsim.traces import formats, rows
 from kvsim.traces.read import read_trace
+from kvsim.traces.runs import expanded
 from kvsim.traces.trace import MAX_TOKENS, Trace
 
 quick = settings(max_examples=60, deadline=None, database=None)
@@ -64,7 +65,7 @@ def _outcome(data: bytes, **options: object) -> Trace | None:
     if trace.blocks:
         assert len(trace.blocks.start) == len(trace) + 1
         assert trace.blocks.start[-1] == len(trace.blocks.ids)
-        spare = trace.prompt_tokens - np.diff(trace.blocks.start) * trace.blocks.tokens
+        spare = trace.prompt_tokens - np.diff(expanded(trace.blocks).start) * trace.blocks.tokens
         assert (abs(spare) < trace.blocks.tokens).all()
     return trace
 

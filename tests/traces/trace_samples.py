@@ -67,3 +67,32 @@ SAMPLES = {
         lambda i, p, o, a=None: f"{a or (0.0, 0.5, 2.0)[i]},{p},{o}",
     ),
 }
+
+
+# sessions and conversations: a row is a session of one call
+
+
+def _weka(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    ids = list(range(1, 1 + prompt // 64)) if isinstance(prompt, int) else [1]
+    figures = f'"t": {arrival or (0.0, 0.5, 2.0)[i]}, "in": {prompt}, "out": {output}, "api_time": 1.5'
+    return f'{{"id": "s{i}", "block_size": 64, "requests": [{{"type": "n", {figures}, "hash_ids": {ids}}}]}}'
+
+
+def _tracelab(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    stamp = arrival or ('"2026-06-01T05:40:20Z"', '"2026-06-01T05:40:20.500Z"', '"2026-06-01T05:40:22.000Z"')[i]
+    events = f'[{{"event_type": "user_message", "timestamp": {stamp}}}]'
+    figures = f'"input_tokens_total": {prompt}, "output_tokens": {output}, "prefix_tokens": 0'
+    return f'{{"session_id": "s{i}", "round_index": 0, {figures}, "timing_events": {events}}}'
+
+
+def _sub_requests(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    call = f'{{"input_toks": {prompt}, "output_toks": {output}, "tool_duration_ns": 5}}'
+    time = arrival or (7, 500000007, 2000000007)[i]
+    return f'{{"session_id": "s{i}", "arrival_time_ns": {time}, "sub_requests": [{call}]}}'
+
+
+SAMPLES |= {
+    "llmservingsim_sessions": Sample((), _sub_requests),
+    "tracelab": Sample((), _tracelab),
+    "weka": Sample((), _weka),
+}

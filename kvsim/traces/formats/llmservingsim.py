@@ -17,12 +17,10 @@ _IDS = (("input_tok_ids", "input_toks"), ("output_tok_ids", "output_toks"))
 
 
 def sniff(head: Head) -> bool:
-    return "arrival_time_ns" in head.keys and ("input_toks" in head.keys or "sub_requests" in head.keys)
+    return {"arrival_time_ns", "input_toks"} <= set(head.keys)
 
 
 def read(source: Source) -> Iterator[Chunk]:
-    if "sub_requests" in source.head.keys:
-        raise UserError(f"{source.path}: has sessions of calls (`sub_requests`), which are not read yet")
     noted = False
     for rows in json_rows(source):
         chunk = json_chunk(source, rows, _LAYOUT)
