@@ -208,7 +208,7 @@ def test_the_infinite_cache_sees_blocks_through_runs(both: tuple[Trace, Trace]) 
 
 
 def test_other_ids_of_the_same_prompts() -> None:
-    """What a request leaves in the cache may be more than its prompt: the second one's prompt has the first's answer."""
+    """What a request leaves in the cache may be more than its prompt: here the first one's answer."""
     trace = traced([(0,), (1, 2, 3)])
     start = np.array([0, 3, 6])
     hits = infinite_cache_hits(trace, Blocks(np.array([1, 2, 9, 1, 2, 3]), start, 16))
