@@ -52,8 +52,10 @@ def source_options(command: Command) -> Command:
 @trace.command("stats")
 @click.argument("source", metavar="TRACE")
 @source_options
+@click.option("--cache", metavar="BLOCKS,...", help="Also the hit ratios of prefix caches of so many blocks.")
+@click.option("--eviction", metavar="NAME,...", help="Of --cache; see `kvsim list prefix`. [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def stats_command(source: str, as_json: bool, **options: Any) -> None:
+def stats_command(source: str, as_json: bool, cache: str | None, eviction: str | None, **options: Any) -> None:
     """Describe TRACE: a trace file, a workload YAML, or a shipped workload's name.
 
     Shows rates, lengths, the clock's tick, rows dropped, and the hit ratio of an infinite prefix cache.
@@ -61,10 +63,16 @@ def stats_command(source: str, as_json: bool, **options: Any) -> None:
     \b
     kvsim trace stats quickstart
     kvsim trace stats conversation_trace.jsonl.gz --json
+    kvsim trace stats conversations --cache 100,1000 --eviction lru,belady
     """
+    from kvsim.cli import hit_table
     from kvsim.traces.stats import stats
 
-    figures = stats(_open(source, **options))
+    wanted = hit_table.parse(cache, eviction)
+    opened = _open(source, **options)
+    figures = stats(opened)
+    if wanted:
+        figures |= hit_table.figures(opened, *wanted)
     if as_json:
         click.echo(json.dumps(figures))
         return
