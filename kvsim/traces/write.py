@@ -46,7 +46,7 @@ def write_trace(trace: Trace, path: str | Path, layout: str = "kvsim") -> None:
         if path.suffix != ".gz":
             file.writelines(_joined(lines))
             return
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=9) as packed:
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as packed:
             packed.writelines(_joined(lines))
 
 
