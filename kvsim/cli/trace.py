@@ -15,7 +15,7 @@ from kvsim.traces.trace import Trace
 from kvsim.traces.write import LAYOUTS, SUFFIXES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_OUT_HELP = f"File to write; its name ends in {', '.join(SUFFIXES)}. An existing file is replaced once all is written."
+OUT_HELP = f"File to write; its name ends in {', '.join(SUFFIXES)}. An existing file is replaced once all is written."
 _MAP_HELP = "Columns of any other CSV or JSON lines file: arrival=COLUMN,input=COLUMN,output=COLUMN."
 _AS_HELP = f"Layout: {' or '.join(LAYOUTS)}. [default: kvsim]"
 _SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"
@@ -64,7 +64,7 @@ def stats_command(source: str, as_json: bool, **options: Any) -> None:
     """
     from kvsim.traces.stats import stats
 
-    figures = stats(_open(source, **options))
+    figures = stats(opened(source, **options))
     if as_json:
         click.echo(json.dumps(figures))
         return
@@ -75,7 +75,7 @@ def stats_command(source: str, as_json: bool, **options: Any) -> None:
 
 @trace.command("import")
 @click.argument("source", metavar="TRACE")
-@click.option("--out", required=True, metavar="FILE", help=_OUT_HELP)
+@click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
 @click.option("--as", "layout", default="kvsim", metavar="LAYOUT", help=_AS_HELP)
 @source_options
 def import_command(source: str, out: str, layout: str, **options: Any) -> None:
@@ -85,12 +85,12 @@ def import_command(source: str, out: str, layout: str, **options: Any) -> None:
     kvsim trace import BurstGPT_1.csv --out burst.jsonl.gz
     kvsim trace import log.csv --map arrival=t,input=in,output=out --time-unit ms --out log.csv.gz
     """
-    _write(_open(source, **options), out, layout)
+    written(opened(source, **options), out, layout)
 
 
 @trace.command("generate")
 @click.argument("spec", required=False, metavar="[SPEC.yaml]")
-@click.option("--out", required=True, metavar="FILE", help=_OUT_HELP)
+@click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
 @click.option("--as", "layout", default="kvsim", metavar="LAYOUT", help=_AS_HELP)
 @click.option("--seed", type=int, help=_SEED_HELP)
 @click.option("--requests", type=int, metavar="N", help="How many requests. [default: 1000]")
@@ -118,7 +118,7 @@ def generate_command(spec: str | None, out: str, layout: str, seed: int | None, 
     """
     given = {key: value for key, value in options.items() if value is not None}
     if spec is None:
-        _write(_from_options(given, seed or 0, out), out, layout)
+        written(_from_options(given, seed or 0, out), out, layout)
         return
     if given:
         raise UserError(f"--{next(iter(given)).replace('_', '-')}: give either a YAML or options, not both")
@@ -127,18 +127,20 @@ def generate_command(spec: str | None, out: str, layout: str, seed: int | None, 
     made, workload = open_trace(spec, seed=seed)
     if workload is None or workload.generate is None:
         raise UserError(f"{spec}: is no workload YAML with a `generate:` block; to convert a trace use `trace import`")
-    _write(made, out, layout)
+    written(made, out, layout)
 
 
-def _open(source: str, format_name: str | None, columns: str | None, **options: Any) -> Trace:
+def opened(source: str, format_name: str | None, columns: str | None, **options: Any) -> Trace:
+    """The trace that a command's argument and `source_options` name."""
     from kvsim.traces.open import open_trace
 
     mapping = parse_columns(columns) if columns is not None else None
-    opened, _ = open_trace(source, format=format_name, columns=mapping, **options)
-    return opened
+    found, _ = open_trace(source, format=format_name, columns=mapping, **options)
+    return found
 
 
-def _write(made: Trace, out: str, layout: str) -> None:
+def written(made: Trace, out: str, layout: str = "kvsim") -> None:
+    """Write a trace, and say on stderr what is in the file."""
     from kvsim.traces.write import write_trace
 
     write_trace(made, out, layout)
