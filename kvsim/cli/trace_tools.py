@@ -1,11 +1,12 @@
-"""`kvsim trace sample | scale | merge`: traces made from traces."""
+"""`kvsim trace sample | scale | merge | convert`: traces made from traces."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kvsim.cli.trace import OUT_HELP, opened, source_options, trace, written
+from kvsim.cli.trace import OUT_HELP, ROUND_HELP, opened, source_options, trace, written
+from kvsim.traces.write import LAYOUTS
 
 __all__ = ["trace"]  # the group, with all its commands
 
@@ -71,3 +72,25 @@ def merge_command(sources: tuple[str, ...], out: str, **options: Any) -> None:
     from kvsim.traces.merge import merge
 
     written(merge([opened(source, **options) for source in sources], Path(out).name), out)
+
+
+@trace.command("convert")
+@click.argument("source", metavar="TRACE")
+@click.option("--to", "layout", required=True, metavar="FORMAT", help=f"{', '.join(LAYOUTS)}.")
+@click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
+@click.option("--round", "rounded", is_flag=True, help=ROUND_HELP)
+@click.option("--without", multiple=True, metavar="PART", help="Leave out blocks, sessions or measured; repeatable.")
+@source_options
+def convert_command(
+    source: str, layout: str, out: str, rounded: bool, without: tuple[str, ...], **options: Any
+) -> None:
+    """Write TRACE in the format of another tool.
+
+    The file is read back before it is put in place: it holds the same requests, or is refused with what it cannot hold.
+
+    \b
+    kvsim trace convert conversations --to kvsim --out chats.jsonl
+    kvsim trace convert azure.csv --to vidur --out vidur.csv
+    kvsim trace convert conversation_trace.jsonl.gz --to burstgpt --without blocks --out burst.csv
+    """
+    written(opened(source, **options), out, layout, rounded, without)

@@ -30,7 +30,7 @@ def tick_s(trace: Trace) -> float | None:
         return None
     if positive.size < 0.9 * (len(trace) - 1):
         median = float(np.median(positive))
-        times = positive / median
+        times = positive / max(median, _FINEST_S)
         if np.mean(np.abs(times - np.rint(times)) <= _JITTER * times) >= 0.99 and np.rint(times).min() >= 1:
             return round(median, 6)
     noise = 0.01 + 4 * np.spacing(trace.arrival_s[-1]) / _FINEST_S
