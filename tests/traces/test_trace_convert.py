@@ -35,9 +35,12 @@ def traces(draw: st.DrawFn) -> Trace:
     size, floor, counted = draw(st.sampled_from([16, 64, 512])), draw(st.booleans()), draw(st.booleans())
     held = prompt // size if floor else -(-prompt // size)
     root = rng.integers(0, 3, count)  # of the requests, thirds share all the blocks that both have
-    if counted:
-        some = (held > 0).astype(np.int64)
-        return Trace("t", arrival_s, prompt, output, Blocks(root[held > 0], starts(some), size, held[held > 0]))
+    if counted:  # all of a third begin with the same run, which each has whole, and go on alone
+        shared = np.array([(prompt[root == which] // size).min() for which in root])
+        counts = np.stack([shared, held - shared], axis=1).ravel()
+        ids = np.stack([root, np.arange(count) + 3], axis=1).ravel()
+        some = (counts > 0).reshape(count, 2).sum(axis=1)
+        return Trace("t", arrival_s, prompt, output, Blocks(ids[counts > 0], starts(some), size, counts[counts > 0]))
     at = np.arange(held.sum()) - np.repeat(starts(held)[:-1], held)
     return Trace("t", arrival_s, prompt, output, Blocks(at * 3 + np.repeat(root, held), starts(held), size))
 
