@@ -22,7 +22,7 @@ COMMANDS = {
         "list_command",
         "List what exists: hw, models, policies, serving, prefix or traces.",
     ),
-    "trace": ("kvsim.cli.trace", "trace", "Import, describe and generate request traces."),
+    "trace": ("kvsim.cli.trace_tools", "trace", "Import, describe and generate request traces."),
     "model": ("kvsim.cli.model", "model", "Describe models for kvsim."),
 }
 
