@@ -16,7 +16,7 @@ from kvsim.errors import UserError
 from kvsim.traces.hitcurve import hit_curve, leading_hits
 from kvsim.traces.pieces import Pieces, pieces
 from kvsim.traces.read import read_trace
-from kvsim.traces.stats import leading_seen
+from kvsim.traces.stats import infinite_cache_hits, leading_seen, stats
 from kvsim.traces.trace import Blocks, Sessions, Trace
 from kvsim.traits.eviction import eviction
 
@@ -193,6 +193,27 @@ def test_runs_of_blocks_give_what_single_blocks_give(name: str, both: tuple[Trac
         assert trace.blocks is not None
         found.append(leading_hits(pieces(trace.blocks), eviction(name), capacity).tolist())
     assert found[0] == found[1]
+
+
+@settings(max_examples=150, deadline=None)
+@given(both=runs())
+def test_the_infinite_cache_sees_blocks_through_runs(both: tuple[Trace, Trace]) -> None:
+    runs, single = both
+    assert runs.blocks is not None and single.blocks is not None
+    assert leading_seen(runs.blocks).tolist() == leading_seen(single.blocks).tolist()
+    assert infinite_cache_hits(runs) == infinite_cache_hits(single)
+    figures = [stats(trace) for trace in both]
+    for key in ("blocks", "unique_blocks", "hit_ratio_blocks", "hit_ratio_tokens"):
+        assert figures[0][key] == figures[1][key]
+
+
+def test_other_ids_of_the_same_prompts() -> None:
+    """What a request leaves in the cache may be more than its prompt: here the first one's answer."""
+    trace = traced([(0,), (1, 2, 3)])
+    start = np.array([0, 3, 6])
+    hits = infinite_cache_hits(trace, Blocks(np.array([1, 2, 9, 1, 2, 3]), start, 16))
+    assert hits is not None and hits.tokens == 32
+    assert infinite_cache_hits(trace).tokens == 0  # type: ignore[union-attr]
 
 
 @settings(max_examples=60, deadline=None)
