@@ -5,6 +5,7 @@ from typing import Literal
 
 from kvsim.traits.policy import require
 
+Prefixes = Literal["hash", "radix"]
 Preemption = Literal["recompute", "swap"]
 Routing = Literal["round_robin", "least_tokens"]
 Admission = Literal["prompt_fits", "reserve_prompt", "reserve_output"]
@@ -21,6 +22,8 @@ class Serving:
         static_batches: a batch is admitted when the last one is done, and decodes until its longest member is.
         block_tokens: tokens of a page. null_blocks: pages that an engine keeps for itself.
         prefix_caching: equal prefixes share blocks by hash, where trace and policy allow it.
+        prefix_cache: blocks found by hash, as vLLM does it, or a radix tree that gives up whole leaves, as SGLang does.
+        prefix_eviction: of blocks that no sequence uses, which go first; see `kvsim list prefix`. radix: lru only.
         preemption: what happens to the last running sequence when blocks run out.
         admission: a prompt enters when all of it would fit, allocating chunk by chunk (prompt_fits); or allocates all
             of it at once (reserve_prompt); or prompt and longest output (reserve_output), and is never preempted.
@@ -45,6 +48,8 @@ class Serving:
     block_tokens: int = 16
     null_blocks: int = 0
     prefix_caching: bool = False
+    prefix_cache: Prefixes = "hash"
+    prefix_eviction: str = "lru"
     preemption: Preemption = "recompute"
     admission: Admission = "prompt_fits"
     watermark: float = 0.0
