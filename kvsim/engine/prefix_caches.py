@@ -14,20 +14,14 @@ def prefix_cache(serving: Serving, trace: Trace) -> Callable[[int], PrefixCache 
     """Makes caches of so many blocks, by `prefix_cache` and `prefix_eviction`.
 
     Raises:
-        UserError: an order of eviction that does not exist, knows the future, needs sessions that the trace does not
-            have, or that the radix tree does not know.
+        UserError: an order of eviction that needs sessions, of which the trace has none.
     """
+    if serving.prefix_cache == "radix":
+        return RadixCache
     chosen = online(serving.prefix_eviction)
     if chosen.needs_sessions and trace.sessions is None:
         raise UserError(
             f"{trace.name}: prefix_eviction={serving.prefix_eviction} needs sessions, which this trace does not have"
         )
-    if serving.prefix_cache == "radix":
-        if serving.prefix_eviction != "lru":
-            raise UserError(
-                f"prefix_cache=radix gives up its least recently used leaves: prefix_eviction must be lru, but got "
-                f"{serving.prefix_eviction}"
-            )
-        return RadixCache
     session_of = None if trace.sessions is None else trace.sessions.id.tolist().__getitem__
     return lambda blocks: PrefixCache(blocks, chosen.order(blocks), session_of)

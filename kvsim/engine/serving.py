@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kvsim.traits.eviction import online
 from kvsim.traits.policy import require
 
 Prefixes = Literal["hash", "radix"]
@@ -81,6 +82,9 @@ class Serving:
         require(0 <= self.watermark < 1, f"watermark must be in [0, 1), but got {self.watermark}")
         reserved = self.admission == "reserve_output" or not self.static_batches
         require(reserved, f"static_batches needs admission reserve_output, but got {self.admission}")
+        online(self.prefix_eviction)
+        leaves = f"prefix_cache=radix gives up least recently used leaves: no prefix_eviction={self.prefix_eviction}"
+        require(self.prefix_cache == "hash" or self.prefix_eviction == "lru", leaves)
         fits = self.max_num_batched_tokens >= self.max_num_seqs
         few = f"max_num_batched_tokens must be at least max_num_seqs ({self.max_num_seqs}), but got {{}}"
         require(fits or not self.chunked_prefill, few.format(self.max_num_batched_tokens))

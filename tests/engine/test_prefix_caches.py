@@ -93,10 +93,13 @@ def test_a_block_of_one_token_is_a_page_of_a_radix_tree() -> None:
     [
         ({"prefix_eviction": "belady"}, "must know the future, which an engine does not: take one of arc, fifo, lfu"),
         ({"prefix_eviction": "succinct:accuracy=1"}, "must know the future"),
-        ({"prefix_eviction": "lur"}, "unknown eviction 'lur': did you mean lru"),
+        ({"prefix_eviction": "lur", "prefix_caching": "false"}, "unknown eviction 'lur': did you mean lru"),
         ({"prefix_eviction": "s3-fifo:small=2"}, "small must be in"),
         ({"prefix_eviction": "session-aware"}, "t: prefix_eviction=session-aware needs sessions"),
-        ({"prefix_cache": "radix", "prefix_eviction": "lfu"}, "prefix_eviction must be lru, but got lfu"),
+        (
+            {"prefix_cache": "radix", "prefix_eviction": "lfu"},
+            "serving 'vllm': prefix_cache=radix gives up .* no prefix_eviction=lfu",
+        ),
     ],
 )
 def test_what_an_engine_cannot_do_is_said(own: dict[str, str], message: str) -> None:
