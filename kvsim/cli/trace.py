@@ -19,6 +19,7 @@ _OUT_HELP = f"File to write; its name ends in {', '.join(SUFFIXES)}. An existing
 _MAP_HELP = "Columns of any other CSV or JSON lines file: arrival=COLUMN,input=COLUMN,output=COLUMN."
 _AS_HELP = f"Layout: {' or '.join(LAYOUTS)}. [default: kvsim]"
 _SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"
+_TOKENIZER_HELP = "Counts text: a tokenizer.json, a name that tiktoken knows, or chars:4 (a token each 4 characters)."
 _CV_HELP = "Its standard deviation over its mean; 0 is fixed. [default: 1]"
 
 
@@ -40,6 +41,7 @@ def source_options(command: Command) -> Command:
         click.option("--format", "format_name", metavar="NAME", help=f"{known}. [default: by the file's first line]"),
         click.option("--map", "columns", metavar="KEY=COLUMN,...", help=_MAP_HELP),
         click.option("--time-unit", metavar="UNIT", help=f"Of --map's arrival: {', '.join(UNITS_PER_S)}. [default: s]"),
+        click.option("--tokenizer", metavar="NAME_OR_FILE", help=_TOKENIZER_HELP),
         click.option("--dither", metavar="HOW", help=f"Spread the arrivals of each clock tick: {', '.join(DITHERS)}."),
         click.option("--seed", type=int, help=_SEED_HELP),
         click.option("--limit", type=int, metavar="N", help="Take the first N requests only."),
@@ -108,6 +110,7 @@ def import_command(source: str, out: str, layout: str, **options: Any) -> None:
 )
 @click.option("--output-max", type=int, metavar="TOKENS", help="Longest output. [default: 2**30]")
 @click.option("--lengths-from", metavar="FILE", help="Draw (prompt, output) pairs from this trace or table of lengths.")
+@click.option("--tokenizer", metavar="NAME_OR_FILE", help=_TOKENIZER_HELP)
 def generate_command(spec: str | None, out: str, layout: str, seed: int | None, **options: Any) -> None:
     """Write the requests that a workload YAML's `generate:` describes, or that the options describe.
 
@@ -172,5 +175,7 @@ def _spec(given: dict[str, Any]) -> dict[str, Any]:
         for key in given:
             if key.startswith(("prompt", "output")):
                 raise UserError(f"--{key.replace('_', '-')}: --lengths-from sets all lengths already")
-        return spec | {"lengths_from": given["lengths_from"]}
+        return spec | {key: given[key] for key in ("lengths_from", "tokenizer") if key in given}
+    if "tokenizer" in given:
+        raise UserError("--tokenizer: is for the text of --lengths-from")
     return spec | {"prompt": length("prompt", 1024.0), "output": length("output", 256.0)}
