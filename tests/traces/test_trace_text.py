@@ -168,9 +168,8 @@ def test_texts_give_lengths_to_generators(tmp_path: Path) -> None:
     made, _ = open_trace(spec)
     assert made.prompt_tokens.tolist() == [2 + 11 + 3] * 3  # "user\n", the message and its line end, "assistant\n"
     assert made.output_tokens.tolist() == [3] * 3
-    spec.write_text(
-        f"generate: {{requests: 3, {arrivals}, prompt: {{mean: 3, cv: 0}}, output: {{mean: 4, cv: 0}}, tokenizer: 'chars:4'}}"
-    )
+    lengths = "prompt: {tokens: 3}, output: {tokens: 4}"
+    spec.write_text(f"generate: {{requests: 3, {arrivals}, {lengths}, tokenizer: 'chars:4'}}")
     with pytest.raises(UserError, match="tokenizer is for the text of lengths_from"):
         open_trace(spec)
 
@@ -193,3 +192,41 @@ def test_the_command_line_takes_a_tokenizer(tmp_path: Path) -> None:
     assert read_trace(out).prompt_tokens.tolist() == [16, 16]
     with pytest.raises(UserError, match="--tokenizer: is for the text of --lengths-from"):
         CliRunner().invoke(trace, given, catch_exceptions=False)
+
+
+def _iteration(session: str, output: int, gap_s: float | None, *said: str) -> dict[str, Any]:
+    roles = ("user", "assistant")
+    turns = [{"role": roles[at % 2], "content": text} for at, text in enumerate(said)]
+    return {"session_id": session, "model": "m", "input": turns, "output_length": output, "pre_gap": gap_s}
+
+
+def test_lmcache_sessions(tmp_path: Path) -> None:
+    rows = [
+        _iteration("a", 20, None, "q" * 30),
+        _iteration("b", 4, 9.0, "other"),
+        _iteration("a", 7, 2.5, "q" * 30, "a" * 20, "r"),
+    ]
+    made = _read(tmp_path, rows, lengths_only=False)
+    sessions = made.sessions
+    assert sessions and sessions.gap_s is not None and made.blocks and not sessions.timed
+    assert made.arrival_s.tolist() == [0, 0, 0]
+    assert made.prompt_tokens.tolist() == [46, 46 + 21 + 7 + 10, 21]
+    assert made.output_tokens.tolist() == [20, 7, 4]
+    assert sessions.gap_s.tolist() == [0, 2.5, 0]
+    assert sessions.parents.tolist() == [0]
+    one, two, _ = (made.blocks.ids[a:b].tolist() for a, b in pairwise(made.blocks.start))
+    assert one == two[:2]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"session_id": None}, "session_id must be a text or a whole number"),
+        ({"pre_gap": -1}, "pre_gap must be a finite number"),
+        ({"input": "x"}, "input must be a list"),
+        ({"output_length": "x"}, "output_length must be a whole number"),
+    ],
+)
+def test_lmcache_faults_say_where(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"trace:1: {says}"):
+        _read(tmp_path, [{**_iteration("a", 1, 0, "x"), **change}], lengths_only=False)

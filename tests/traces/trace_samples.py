@@ -114,12 +114,20 @@ def _openai(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
     return f'{{"prompt": {json.dumps("x" * prompt)}, "max_tokens": {output}}}'
 
 
+def _lmcache(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    around = len("user\n" + "\n" + "assistant\n")
+    said = f'[{{"role": "user", "content": {json.dumps("x" * (prompt - around))}}}]'
+    return f'{{"session_id": "s{i}", "model": "m", "input": {said}, "output_length": {output}, "pre_gap": 0.5}}'
+
+
 _TEXT = {"arrivals_s": (0.0, 0.0, 0.0), "options": {"lengths_only": True, "tokenizer": "chars:1"}, "of_text": True}
+_LMCACHE = {**_TEXT, "options": {"tokenizer": "chars:1"}}
 
 SAMPLES |= {
     "openai": Sample((), _openai, **_TEXT),
     "otel": Sample((), _otel),
     "sharegpt": Sample((), _sharegpt, **_TEXT),
+    "lmcache_agentic": Sample((), _lmcache, **_LMCACHE),
     "llmservingsim_sessions": Sample((), _sub_requests),
     "tracelab": Sample((), _tracelab),
     "weka": Sample((), _weka),
