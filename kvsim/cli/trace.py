@@ -1,7 +1,7 @@
 """`kvsim trace import | stats | generate`: request traces in and out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,9 +15,10 @@ from kvsim.traces.trace import Trace
 from kvsim.traces.write import LAYOUTS, SUFFIXES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_OUT_HELP = f"File to write; its name ends in {', '.join(SUFFIXES)}. An existing file is replaced once all is written."
+OUT_HELP = f"File to write; its name ends in {', '.join(SUFFIXES)}. An existing file is replaced once all is written."
 _MAP_HELP = "Columns of any other CSV or JSON lines file: arrival=COLUMN,input=COLUMN,output=COLUMN."
-_AS_HELP = f"Layout: {' or '.join(LAYOUTS)}. [default: kvsim]"
+_AS_HELP = f"Layout: {', '.join(LAYOUTS)}. [default: kvsim]"
+ROUND_HELP = "Round arrivals to the clock of the layout; else those between its ticks are refused."
 _SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"
 _TOKENIZER_HELP = "Counts text: a tokenizer.json, a name that tiktoken knows, or chars:4 (a token each 4 characters)."
 _CV_HELP = "Its standard deviation over its mean; 0 is fixed. [default: 1]"
@@ -54,8 +55,10 @@ def source_options(command: Command) -> Command:
 @trace.command("stats")
 @click.argument("source", metavar="TRACE")
 @source_options
+@click.option("--cache", metavar="BLOCKS,...", help="Also the hit ratios of prefix caches of so many blocks.")
+@click.option("--eviction", metavar="NAME,...", help="Of --cache; see `kvsim list prefix`. [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def stats_command(source: str, as_json: bool, **options: Any) -> None:
+def stats_command(source: str, as_json: bool, cache: str | None, eviction: str | None, **options: Any) -> None:
     """Describe TRACE: a trace file, a workload YAML, or a shipped workload's name.
 
     Shows rates, lengths, the clock's tick, rows dropped, and the hit ratio of an infinite prefix cache.
@@ -63,10 +66,16 @@ def stats_command(source: str, as_json: bool, **options: Any) -> None:
     \b
     kvsim trace stats quickstart
     kvsim trace stats conversation_trace.jsonl.gz --json
+    kvsim trace stats conversations --cache 100,1000 --eviction lru,belady
     """
+    from kvsim.cli import hit_table
     from kvsim.traces.stats import stats
 
-    figures = stats(_open(source, **options))
+    wanted = hit_table.parse(cache, eviction)
+    found = opened(source, **options)
+    figures = stats(found)
+    if wanted:
+        figures |= hit_table.figures(found, *wanted)
     if as_json:
         click.echo(json.dumps(figures))
         return
@@ -77,23 +86,25 @@ def stats_command(source: str, as_json: bool, **options: Any) -> None:
 
 @trace.command("import")
 @click.argument("source", metavar="TRACE")
-@click.option("--out", required=True, metavar="FILE", help=_OUT_HELP)
+@click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
 @click.option("--as", "layout", default="kvsim", metavar="LAYOUT", help=_AS_HELP)
+@click.option("--round", "rounded", is_flag=True, help=ROUND_HELP)
 @source_options
-def import_command(source: str, out: str, layout: str, **options: Any) -> None:
+def import_command(source: str, out: str, layout: str, rounded: bool, **options: Any) -> None:
     """Write TRACE in kvsim's own format, which reads back to exactly the same requests.
 
     \b
     kvsim trace import BurstGPT_1.csv --out burst.jsonl.gz
     kvsim trace import log.csv --map arrival=t,input=in,output=out --time-unit ms --out log.csv.gz
     """
-    _write(_open(source, **options), out, layout)
+    written(opened(source, **options), out, layout, rounded)
 
 
 @trace.command("generate")
 @click.argument("spec", required=False, metavar="[SPEC.yaml]")
-@click.option("--out", required=True, metavar="FILE", help=_OUT_HELP)
+@click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
 @click.option("--as", "layout", default="kvsim", metavar="LAYOUT", help=_AS_HELP)
+@click.option("--round", "rounded", is_flag=True, help=ROUND_HELP)
 @click.option("--seed", type=int, help=_SEED_HELP)
 @click.option("--requests", type=int, metavar="N", help="How many requests. [default: 1000]")
 @click.option("--process", metavar="NAME", help="Arrivals: poisson, gamma or constant. [default: poisson]")
@@ -111,7 +122,7 @@ def import_command(source: str, out: str, layout: str, **options: Any) -> None:
 @click.option("--output-max", type=int, metavar="TOKENS", help="Longest output. [default: 2**30]")
 @click.option("--lengths-from", metavar="FILE", help="Draw (prompt, output) pairs from this trace or table of lengths.")
 @click.option("--tokenizer", metavar="NAME_OR_FILE", help=_TOKENIZER_HELP)
-def generate_command(spec: str | None, out: str, layout: str, seed: int | None, **options: Any) -> None:
+def generate_command(spec: str | None, out: str, layout: str, rounded: bool, seed: int | None, **options: Any) -> None:
     """Write the requests that a workload YAML's `generate:` describes, or that the options describe.
 
     \b
@@ -121,7 +132,7 @@ def generate_command(spec: str | None, out: str, layout: str, seed: int | None, 
     """
     given = {key: value for key, value in options.items() if value is not None}
     if spec is None:
-        _write(_from_options(given, seed or 0, out), out, layout)
+        written(_from_options(given, seed or 0, out), out, layout, rounded)
         return
     if given:
         raise UserError(f"--{next(iter(given)).replace('_', '-')}: give either a YAML or options, not both")
@@ -130,21 +141,23 @@ def generate_command(spec: str | None, out: str, layout: str, seed: int | None, 
     made, workload = open_trace(spec, seed=seed)
     if workload is None or workload.generate is None:
         raise UserError(f"{spec}: is no workload YAML with a `generate:` block; to convert a trace use `trace import`")
-    _write(made, out, layout)
+    written(made, out, layout, rounded)
 
 
-def _open(source: str, format_name: str | None, columns: str | None, **options: Any) -> Trace:
+def opened(source: str, format_name: str | None, columns: str | None, **options: Any) -> Trace:
+    """The trace that a command's argument and `source_options` name."""
     from kvsim.traces.open import open_trace
 
     mapping = parse_columns(columns) if columns is not None else None
-    opened, _ = open_trace(source, format=format_name, columns=mapping, **options)
-    return opened
+    found, _ = open_trace(source, format=format_name, columns=mapping, **options)
+    return found
 
 
-def _write(made: Trace, out: str, layout: str) -> None:
-    from kvsim.traces.write import write_trace
+def written(made: Trace, out: str, layout: str = "kvsim", rounded: bool = False, without: Sequence[str] = ()) -> None:
+    """Write a trace, and say on stderr what is in the file."""
+    from kvsim.traces.convert import convert
 
-    write_trace(made, out, layout)
+    made = convert(made, out, layout, rounded=rounded, without=without)
     click.echo(f"{out}: {len(made):,} requests", err=True)
     for note in made.notes:
         click.echo(f"  {note}", err=True)

@@ -6,7 +6,7 @@ from typing import Literal
 from kvsim.traits.policy import require
 
 Preemption = Literal["recompute", "swap"]
-Routing = Literal["round_robin", "least_tokens"]
+Routing = Literal["round_robin", "least_tokens", "session"]
 Admission = Literal["prompt_fits", "reserve_prompt", "reserve_output"]
 
 
@@ -34,7 +34,8 @@ class Serving:
         context_bytes: CUDA context, libraries and workspaces. graph_bytes: memory pools of captured graphs.
         kv_blocks: pages of the pool, instead of what the memory leaves; 0 for that.
         dram_utilization: share of host DRAM that the cache may fill.
-        routing: of requests to replicas: in turn (round_robin), or to the fewest prompt tokens of unfinished requests.
+        routing: of requests to replicas: in turn (round_robin), to the fewest prompt tokens of unfinished requests
+            (least_tokens), or a session's all to the one that was so at its begin (session).
         weight_dtype: of the linear layers, instead of the model's.
     """
 

@@ -13,6 +13,7 @@ from kvsim.traces.source import Source
 from kvsim.traces.trace import Chunk, Trace, gather
 
 DITHERS = ("uniform",)
+_NO_LINES = np.empty(0, np.int64)  # nobody asks for a row's line once it is read
 _COLUMN_KEYS = ("arrival", "input", "output")
 
 
@@ -52,7 +53,7 @@ def read_trace(
         source.tokenizer = tokenizer
         chunks = reader.read(source)
         chunks = _refuse(source, chunks) if reader.STRICT else _drop(source, chunks)
-        parts = list(_first(chunks, limit))
+        parts = [replace(chunk, line=_NO_LINES) for chunk in _first(chunks, limit)]
         if source.dropped and not any(map(len, parts)):
             raise UserError(f"{path}: has no requests: all {source.dropped.total()} rows have zero tokens")
         trace = gather(str(path), parts, block_tokens=source.block_tokens, timed=source.timed, notes=source.notes)

@@ -1,7 +1,7 @@
 """A request trace as columns: what every reader and generator makes and the engine replays."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,13 @@ class Blocks:
     start: Ints
     tokens: int
     counts: Ints | None = None  # blocks of each entry of `ids`; None: one each
+    covers: Ints | None = None  # tokens of each request that its ids name; None: its prompt
 
     def take(self, rows: NDArray[np.intp]) -> "Blocks":
         """The blocks of these requests, in this order."""
         source, start = taken(self.start, rows)
-        return Blocks(self.ids[source], start, self.tokens, None if self.counts is None else self.counts[source])
+        counts = None if self.counts is None else self.counts[source]
+        return Blocks(self.ids[source], start, self.tokens, counts, None if self.covers is None else self.covers[rows])
 
 
 @dataclass(frozen=True)
@@ -150,50 +152,69 @@ class Chunk:
 
 
 def gather(
-    name: str, chunks: Iterable[Chunk], *, block_tokens: int = 0, timed: bool = True, notes: Iterable[str] = ()
+    name: str, chunks: list[Chunk], *, block_tokens: int = 0, timed: bool = True, notes: Iterable[str] = ()
 ) -> Trace:
     """One trace from a reader's chunks: sorted by arrival (rows that tie keep their order), checked, starting at 0 s.
+
+    `chunks` is emptied, so that memory does not hold millions of rows twice.
 
     Raises:
         UserError: no rows, an arrival that is not finite, a prompt or output outside 1 to MAX_TOKENS tokens.
     """
     parts = [chunk for chunk in chunks if len(chunk)]
+    chunks.clear()
     if not parts:
         raise UserError(f"{name}: has no requests")
-    origin = parts[0].arrival[0]
-    arrival = np.concatenate([(part.arrival - origin) / part.units_per_s for part in parts])
-    prompt, output = _column(parts, "prompt_tokens"), _column(parts, "output_tokens")
+    columns = _Columns(parts)
+    del parts
+    arrival, prompt, output = (columns.take(key) for key in ("arrival", "prompt_tokens", "output_tokens"))
     for problem, bad in _faults(arrival, prompt, output):
         if bad.any():
             raise UserError(f"{name}: request {int(np.argmax(bad)) + 1}: {problem}")
-    trace = Trace(name, arrival, prompt, output, notes=tuple(notes), **_others(parts, block_tokens, timed))
+    trace = Trace(name, arrival, prompt, output, notes=tuple(notes), **_others(columns, block_tokens, timed))
     late = int(np.count_nonzero(arrival < np.maximum.accumulate(arrival)))
     if late:
-        note = f"{late:,} rows came after a row that arrives later: sorted by arrival"
-        trace = replace(trace.take(np.argsort(arrival, kind="stable")), notes=(*trace.notes, note))
+        trace = trace.take(np.argsort(arrival, kind="stable"))
+        if not trace.sessions:  # files of sessions are not in order of arrival
+            note = f"{late:,} rows came after a row that arrives later: sorted by arrival"
+            trace = replace(trace, notes=(*trace.notes, note))
     return replace(trace, arrival_s=trace.arrival_s - trace.arrival_s[0])
 
 
-def _others(parts: list[Chunk], block_tokens: int, timed: bool) -> dict[str, Any]:
+class _Columns:
+    """The columns of chunks, handed out one by one; arrivals in seconds since the first row's."""
+
+    def __init__(self, parts: list[Chunk]) -> None:
+        names = [field.name for field in fields(Chunk) if field.name not in ("line", "units_per_s")]
+        self._parts: dict[str, list[Any]] = {name: [] for name in names}
+        origin = parts[0].arrival[0]
+        for part in parts:
+            for name in names:
+                self._parts[name].append(getattr(part, name))
+            self._parts["arrival"][-1] = (part.arrival - origin) / part.units_per_s
+
+    def has(self, name: str) -> bool:
+        """Whether every chunk has this column."""
+        return all(part is not None for part in self._parts[name])
+
+    def take(self, name: str) -> Any:
+        """The column; can be had once."""
+        return np.concatenate(self._parts.pop(name))
+
+
+def _others(columns: _Columns, block_tokens: int, timed: bool) -> dict[str, Any]:
     """Blocks, sessions and measured times, where the chunks have them."""
-    first = parts[0]
     found: dict[str, Any] = {}
     if block_tokens:
-        lengths = None if first.block_lengths is None else _column(parts, "block_lengths")
-        found["blocks"] = Blocks(
-            _column(parts, "block_ids"), starts(_column(parts, "block_count")), block_tokens, lengths
-        )
-    if first.session is not None:
-        gap_s = None if any(part.gap_s is None for part in parts) else _column(parts, "gap_s")
-        parent_start = starts(_column(parts, "parent_count"))
-        found["sessions"] = Sessions(_column(parts, "session"), _column(parts, "parents"), parent_start, gap_s, timed)
-    if first.ttft_s is not None:
-        found["measured"] = Measured(_column(parts, "ttft_s"), _column(parts, "e2e_s"))
+        lengths = columns.take("block_lengths") if columns.has("block_lengths") else None
+        found["blocks"] = Blocks(columns.take("block_ids"), starts(columns.take("block_count")), block_tokens, lengths)
+    if columns.has("session"):
+        gap_s = columns.take("gap_s") if columns.has("gap_s") else None
+        parent_start = starts(columns.take("parent_count"))
+        found["sessions"] = Sessions(columns.take("session"), columns.take("parents"), parent_start, gap_s, timed)
+    if columns.has("ttft_s"):
+        found["measured"] = Measured(columns.take("ttft_s"), columns.take("e2e_s"))
     return found
-
-
-def _column(parts: list[Chunk], name: str) -> Any:
-    return np.concatenate([getattr(part, name) for part in parts])
 
 
 def starts(counts: Ints) -> Ints:

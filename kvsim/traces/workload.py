@@ -131,6 +131,7 @@ class Workload(Spec):
     tokenizer: str | None = None
     dither: str | None = None
     limit: int | None = Field(default=None, ge=1)
+    loop: Literal["closed", "open"] | None = Field(default=None, description="of sessions")
     seed: int = Field(default=0, ge=0, lt=2**63)
     model: str | None = None
     hw: str | None = None

@@ -3,56 +3,72 @@
 import gzip
 import json
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, pairwise, repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import IO
 
 from kvsim.errors import UserError, unknown
+from kvsim.traces import layouts
+from kvsim.traces.columns import lists, rows
 from kvsim.traces.formats.kvsim import BLOCKS, COLUMNS, COUNTS, VERSION
 from kvsim.traces.read import derived_notes
-from kvsim.traces.trace import Ints, Sessions, Trace
+from kvsim.traces.trace import Sessions, Trace
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz")
-LAYOUTS = ("kvsim", "mooncake")
+LAYOUTS = ("kvsim", *layouts.names())
 _LINES = 10_000  # joined before they are written
 
 
-def write_trace(trace: Trace, path: str | Path, layout: str = "kvsim") -> None:
+def write_trace(
+    trace: Trace, path: str | Path, layout: str = "kvsim", check: Callable[[Path], None] = lambda file: None
+) -> None:
     """Write `trace` as CSV or JSON lines, as the suffix says; the same trace gives the same bytes, gzip included.
 
-    Layout "mooncake" (JSON lines only, for other tools) rounds arrivals to milliseconds; "kvsim" loses nothing.
+    kvsim's own layout loses nothing. Others round arrivals to their clock and leave out what they have no place for:
+    `kvsim.traces.convert` refuses that. `check` is called with the file before it is put in place.
 
     Raises:
         UserError: an unknown suffix or layout, block ids for a CSV, none for "mooncake", a path that cannot be written.
     """
     path = Path(path)
+    csv = check_name(path, layout)
+    if layout != "kvsim":
+        module = layouts.named(layout)
+        if "blocks" in getattr(module, "NEEDS", ()) and not trace.blocks:
+            raise UserError(f"{path}: the {layout} layout needs block ids, which this trace has not")
+        lines = module.lines(trace)
+    elif csv and (trace.blocks or trace.sessions or trace.measured):
+        raise UserError(f"{path}: a CSV cannot hold block ids, sessions or latencies: write .jsonl or .jsonl.gz")
+    else:
+        lines = _csv_lines(trace) if csv else _json_lines(trace)
+    with replacing(path, check) as file:
+        if path.suffix != ".gz":
+            file.writelines(_joined(lines))
+            return
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as packed:
+            packed.writelines(_joined(lines))
+
+
+def check_name(path: Path, layout: str) -> bool:
+    """Whether the file is to be a CSV; a UserError if its name does not fit the layout, or there is no such layout."""
     if layout not in LAYOUTS:
         raise unknown("layout", layout, LAYOUTS)
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"{path}: must end in {', '.join(SUFFIXES)}")
-    if ".csv" in path.suffixes[-2:]:
-        if trace.blocks or trace.sessions or trace.measured or layout != "kvsim":
-            raise UserError(f"{path}: a CSV cannot hold block ids, sessions or latencies: write .jsonl or .jsonl.gz")
-        lines = _csv_lines(trace)
-    elif layout == "mooncake":
-        if not trace.blocks:
-            raise UserError(f"{path}: the mooncake layout needs block ids, which this trace has not")
-        lines = _mooncake_lines(trace)
-    else:
-        lines = _json_lines(trace)
-    with replacing(path) as file:
-        if path.suffix != ".gz":
-            file.writelines(_joined(lines))
-            return
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=9) as packed:
-            packed.writelines(_joined(lines))
+    csv = ".csv" in path.suffixes[-2:]
+    if layout != "kvsim" and csv != ((module := layouts.named(layout)).KIND == "csv"):
+        said = "; a CSV cannot hold block ids" if csv and "blocks" in module.HOLDS else ""
+        raise UserError(f"{path}: the {layout} layout is a .{module.KIND} or .{module.KIND}.gz{said}")
+    return csv
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, check: Callable[[Path], None] = lambda file: None) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of `path` once all is written, and leaves nothing behind if that fails.
+
+    `check` looks at the whole file before it takes that place, and may raise.
 
     Raises:
         UserError: the folder is missing or not writable, `path` is no plain file, or the disk is full.
@@ -65,6 +81,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         try:
             with part.open("xb") as file:
                 yield file
+            check(part)
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -82,25 +99,9 @@ def _joined(lines: Iterator[str]) -> Iterator[bytes]:
     yield "".join(batch).encode()
 
 
-def _rows(trace: Trace) -> Iterator[tuple[float, int, int]]:
-    for at in range(0, len(trace), _LINES):
-        part = slice(at, at + _LINES)
-        columns = (
-            trace.arrival_s[part].tolist(),
-            trace.prompt_tokens[part].tolist(),
-            trace.output_tokens[part].tolist(),
-        )
-        yield from zip(*columns, strict=True)
-
-
-def _lists(values: Ints, start: Ints) -> Iterator[list[int]]:
-    for first, end in pairwise(start.tolist()):
-        yield values[first:end].tolist()
-
-
 def _csv_lines(trace: Trace) -> Iterator[str]:
-    rows = (f"{arrival!r},{prompt},{output}\n" for arrival, prompt, output in _rows(trace))
-    return chain([",".join(COLUMNS) + "\n"], rows)
+    lines = (f"{arrival!r},{prompt},{output}\n" for arrival, prompt, output in rows(trace))
+    return chain([",".join(COLUMNS) + "\n"], lines)
 
 
 def _json_lines(trace: Trace) -> Iterator[str]:
@@ -120,7 +121,7 @@ def _json_lines(trace: Trace) -> Iterator[str]:
     keys = "".join(f', "{key}": %s' for key, _ in columns)
     tails = zip(*(values for _, values in columns), strict=True) if columns else repeat(())
     arrival_key, prompt_key, output_key = COLUMNS
-    for (arrival, prompt, output), tail in zip(_rows(trace), tails, strict=False):
+    for (arrival, prompt, output), tail in zip(rows(trace), tails, strict=False):
         yield f'{{"{arrival_key}": {arrival!r}, "{prompt_key}": {prompt}, "{output_key}": {output}{keys % tail}}}\n'
 
 
@@ -134,22 +135,14 @@ def _more_columns(trace: Trace) -> Iterator[tuple[str, Iterable[object]]]:
     """What a row has beside its arrival and lengths: (key, values that print as JSON)."""
     blocks, sessions, measured = trace.blocks, trace.sessions, trace.measured
     if blocks:
-        yield BLOCKS, _lists(blocks.ids, blocks.start)
+        yield BLOCKS, lists(blocks.ids, blocks.start)
         if blocks.counts is not None:
-            yield COUNTS, _lists(blocks.counts, blocks.start)
+            yield COUNTS, lists(blocks.counts, blocks.start)
     if sessions:
         yield "session", sessions.id.tolist()
-        yield "parents", _lists(sessions.parents, sessions.start)
+        yield "parents", lists(sessions.parents, sessions.start)
         if sessions.gap_s is not None:
             yield "gap_s", sessions.gap_s.tolist()
     if measured:
         for key, values in (("ttft_s", measured.ttft_s), ("e2e_s", measured.e2e_s)):
             yield key, ["null" if value != value else repr(value) for value in values.tolist()]
-
-
-def _mooncake_lines(trace: Trace) -> Iterator[str]:
-    blocks = trace.blocks
-    assert blocks
-    for (arrival, prompt, output), ids in zip(_rows(trace), _lists(blocks.ids, blocks.start), strict=True):
-        row = {"timestamp": round(arrival * 1000), "input_length": prompt, "output_length": output, "hash_ids": ids}
-        yield json.dumps(row) + "\n"
