@@ -15,7 +15,7 @@ from itertools import chain
 
 import numpy as np
 
-from kvsim.traces.runs import compressed
+from kvsim.traces.runs import by_request
 from kvsim.traces.sessions import Call
 from kvsim.traces.stats import leading_seen
 from kvsim.traces.trace import Blocks, Ints, starts
@@ -68,13 +68,13 @@ class Growth:
             self._ids += len(new)
             sequences.append(np.concatenate([common, new]))
         prompts = [ids[: call.prompt_tokens // BLOCK_TOKENS] for ids, call in zip(sequences, calls, strict=True)]
-        start = starts(np.array(list(map(len, prompts)), np.int64))
-        flat = np.concatenate([_NONE, *prompts])
-        self._least += int(leading_seen(Blocks(flat, start, BLOCK_TOKENS)).sum()) * BLOCK_TOKENS
+        start = starts(np.array([len(ids) for ids in prompts], np.int64))
+        self._least += (
+            int(leading_seen(Blocks(np.concatenate([_NONE, *prompts]), start, BLOCK_TOKENS)).sum()) * BLOCK_TOKENS
+        )
         self._prompt += sum(call.prompt_tokens for call in calls)
-        flat, start, counts = compressed(flat, start)
-        parts = map(slice, start[:-1], start[1:])
-        return [replace(call, ids=flat[part], counts=counts[part]) for call, part in zip(calls, parts, strict=True)]
+        runs = by_request(prompts)
+        return [replace(call, ids=ids, counts=counts) for call, (ids, counts) in zip(calls, runs, strict=True)]
 
     def _base(self, calls: Sequence[Call], call: Call, parents: tuple[int, ...], told: int | None) -> tuple[int, int]:
         """(position, tokens): the parent whose first tokens are the call's first tokens too, and how many."""
