@@ -94,20 +94,27 @@ def _message(entry: dict[str, Any], where: str) -> Message:
     found = [entry[key] for key in _TEXT_KEYS if key in entry]
     if not found and "tool_calls" not in entry:
         raise UserError(f"{where}: has no {', '.join(_TEXT_KEYS[:-1])} or {_TEXT_KEYS[-1]}")
-    text = "".join(map(plain, found))
-    if entry.get("tool_calls"):
-        text += json.dumps(entry["tool_calls"])
-    return _ROLES.get(role, role), text
+    calls = entry.get("tool_calls")
+    if calls:
+        found.append({"tool_calls": calls})
+    return _ROLES.get(role, role), plain(found, where)
 
 
-def plain(content: Any) -> str:
+def plain(content: Any, where: str) -> str:
     """The text of a message's content: a text, or parts; what is no text in it counts as the JSON that it is."""
+    try:
+        return _plain(content)
+    except RecursionError:
+        raise UserError(f"{where}: is nested too deep") from None
+
+
+def _plain(content: Any) -> str:
     if content is None:
         return ""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(map(plain, content))
+        return "".join(map(_plain, content))
     if isinstance(content, dict):
         for key in ("text", "content"):
             if isinstance(content.get(key), str):

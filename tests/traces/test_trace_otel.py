@@ -134,3 +134,61 @@ def test_lists_of_traces(tmp_path: Path) -> None:
     path.write_text(json.dumps([_span(0, 1), 3]))
     with pytest.raises(UserError, match=r"trace\.json: \[1\]: must be one JSON object"):
         read_trace(path, format="otel")
+
+
+def _otlp(span: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": [span]}]}]}
+
+
+def _protocol_span(begin_s: int, **attributes: dict[str, Any]) -> dict[str, Any]:
+    pairs = [{"key": f"gen_ai.{key.replace('__', '.')}", "value": value} for key, value in attributes.items()]
+    times = {"startTimeUnixNano": str(begin_s * 10**9), "endTimeUnixNano": str((begin_s + 1) * 10**9)}
+    return {"traceId": "t", "spanId": "s", **times, "attributes": pairs}
+
+
+def test_the_protocols_own_json(tmp_path: Path) -> None:
+    path = tmp_path / "spans.jsonl"
+    counts = {"usage__input_tokens": {"intValue": "100"}, "usage__output_tokens": {"intValue": 60}}
+    rows = [_otlp(_protocol_span(begin, **counts)) for begin in (1_700_000_000, 1_700_000_005)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    trace = read_trace(path)
+    assert trace.prompt_tokens.tolist() == [100, 100]
+    assert _waits(trace) == [(0, [], 0), (5, [0], 4)]
+
+
+def test_the_protocols_structured_messages(tmp_path: Path) -> None:
+    pairs = [{"key": "role", "value": {"stringValue": "user"}}, {"key": "content", "value": {"stringValue": "x"}}]
+    asked = {"arrayValue": {"values": [{"kvlistValue": {"values": pairs}}]}}
+    span = _protocol_span(1, input__messages=asked, output__text={"stringValue": "abc"})
+    path = tmp_path / "spans.json"
+    path.write_text(json.dumps(_otlp(span), indent=1))
+    trace = read_trace(path, tokenizer="chars:1")
+    assert (trace.prompt_tokens.tolist(), trace.output_tokens.tolist()) == ([17], [3])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"startTimeUnixNano": "soon"}, "startTimeUnixNano must be a whole number"),
+        ({"endTimeUnixNano": "0"}, "end_time 0 is before start_time"),
+        ({"attributes": {}}, "attributes must be a list"),
+        ({"attributes": [3]}, r"attributes\[0\]: must be one JSON object"),
+        ({"attributes": [{"key": "a"}]}, r"attributes\[0\]: value: must be one JSON object"),
+    ],
+)
+def test_faults_of_the_protocol(change: dict[str, Any], says: str, tmp_path: Path) -> None:
+    path = tmp_path / "spans.jsonl"
+    counts = {"usage__input_tokens": {"intValue": "100"}, "usage__output_tokens": {"intValue": 60}}
+    path.write_text(json.dumps(_otlp({**_protocol_span(5, **counts), **change})))
+    with pytest.raises(UserError, match=rf"spans.jsonl:1: resourceSpans\[0\]: scopeSpans\[0\]: spans\[0\]: {says}"):
+        read_trace(path)
+
+
+def test_values_nested_without_end(tmp_path: Path) -> None:
+    """As deep as the parser allows."""
+    row = json.dumps(_otlp(_protocol_span(5, request__model={"stringValue": "x"})))
+    deep = '{"arrayValue": {"values": [' * 330 + '{"stringValue": "x"}' + "]}}" * 330
+    path = tmp_path / "spans.jsonl"
+    path.write_text(json.dumps({"spans": [_span(0, 1)]}) + "\n" + row.replace('{"stringValue": "x"}', deep))
+    with pytest.raises(UserError, match=r"nested too deep|has neither gen_ai.usage.input_tokens"):
+        read_trace(path)

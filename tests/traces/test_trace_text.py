@@ -123,7 +123,7 @@ def test_requests_of_the_api(row: dict[str, Any], prompt: int, output: int, tmp_
 def test_tool_calls_count(tmp_path: Path) -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}
     trace = _read(tmp_path, [{"messages": [{"role": "user", "content": "x"}, call]}])
-    assert trace.output_tokens.tolist() == [len(json.dumps(call["tool_calls"]))]
+    assert trace.output_tokens.tolist() == [len(json.dumps({"tool_calls": call["tool_calls"]}))]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,15 @@ def test_tool_calls_count(tmp_path: Path) -> None:
 def test_faults_say_where(row: dict[str, Any], says: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"trace:1: {says}"):
         _read(tmp_path, [row])
+
+
+def test_content_nested_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    content = "[" * 1000 + "]" * 1000
+    rows = [f'{{"messages": [{{"role": "user", "content": {said}}}], "max_tokens": 1}}' for said in ('"x"', content)]
+    path.write_text("\n".join(rows))
+    with pytest.raises(UserError, match=r"trace:2: messages\[0\]: is nested too deep"):
+        read_trace(path, lengths_only=True, tokenizer="chars:4")
 
 
 @pytest.mark.parametrize("row", [{"prompt": "x", "max_tokens": 1}, _chat("q", "a")])

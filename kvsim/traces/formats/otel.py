@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of model calls (GenAI semantic conventions): JSON with `spans`, or a span on each line.
+"""OpenTelemetry spans of model calls (GenAI semantic conventions): JSON with `spans`, a span on each line, or OTLP.
 
 A session is a conversation (`gen_ai.conversation.id` or `session.id`), else a trace. A call waits for those of its
 session that had ended when it began, and for none that one of these had waited for; so calls that overlap are parallel.
@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from kvsim.errors import UserError
-from kvsim.traces import fields
+from kvsim.traces import fields, otlp
 from kvsim.traces.documents import as_list, as_object, documents, value_of
 from kvsim.traces.growth import BLOCK_TOKENS, Growth
 from kvsim.traces.messages import Prompts, messages, plain
@@ -46,7 +46,7 @@ class _Span:
 
 def sniff(head: Head) -> bool:
     keys = set(head.keys)
-    return "spans" in keys or {"span_id", "attributes"} <= keys
+    return bool(keys & {"spans", otlp.SPANS}) or {"span_id", "attributes"} <= keys
 
 
 def read(source: Source) -> Iterator[Chunk]:
@@ -84,6 +84,9 @@ def _spans(source: Source) -> Iterator[tuple[str, int, dict[str, Any]]]:
         for at, value in enumerate(values):
             where = document.where if value is document.value else f"{document.where}: [{at}]"
             entry = as_object(value, where)
+            if otlp.SPANS in entry:
+                yield from ((place, document.line, span) for place, span in otlp.spans(entry, where))
+                continue
             if "spans" not in entry:
                 yield where, document.line, entry
                 continue
@@ -102,7 +105,7 @@ def _call(
         return None
     if operation is not None and operation not in _CALLS:
         return None
-    begin, end = (int(_CLOCK.one(value_of(span, key, where), f"{where}: {key}")) for key in ("start_time", "end_time"))
+    begin, end = (_time(span, key, where) for key in ("start_time", "end_time"))
     if end < begin:
         raise UserError(f"{where}: end_time {show(span['end_time'])} is before start_time {show(span['start_time'])}")
     session = next((attributes[key] for key in _SESSION if key in attributes), span.get("trace_id"))
@@ -129,6 +132,16 @@ def _call(
     return session, _Span(line, begin, end, prompt, output, tokens)
 
 
+def _time(span: dict[str, Any], key: str, where: str) -> int:
+    """Nanoseconds since 1970; OTLP has them already."""
+    value = value_of(span, key, where)
+    return (
+        int(value)
+        if "startTimeUnixNano" in span and isinstance(value, int)
+        else int(_CLOCK.one(value, f"{where}: {key}"))
+    )
+
+
 def _count(attributes: dict[str, Any], keys: tuple[str, ...], failed: bool) -> Any:
     count = _first(attributes, keys)
     return 0 if count is None and failed else count
@@ -138,7 +151,7 @@ def _answer(attributes: dict[str, Any]) -> str:
     answer = _parsed(_first(attributes, _ANSWERED))
     if isinstance(answer, list) and all(isinstance(entry, dict) and "role" in entry for entry in answer):
         return "".join(text for _, text in messages(answer, _ANSWERED[0]))
-    return plain(answer)
+    return plain(answer, _ANSWERED[0])
 
 
 def _first(attributes: dict[str, Any], keys: tuple[str, ...]) -> Any:
