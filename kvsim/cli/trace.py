@@ -20,6 +20,7 @@ _MAP_HELP = "Columns of any other CSV or JSON lines file: arrival=COLUMN,input=C
 _AS_HELP = f"Layout: {', '.join(LAYOUTS)}. [default: kvsim]"
 ROUND_HELP = "Round arrivals to the clock of the layout; else those between its ticks are refused."
 _SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"
+_TOKENIZER_HELP = "Counts text: a tokenizer.json, a name that tiktoken knows, or chars:4 (a token each 4 characters)."
 _CV_HELP = "Its standard deviation over its mean; 0 is fixed. [default: 1]"
 
 
@@ -41,6 +42,7 @@ def source_options(command: Command) -> Command:
         click.option("--format", "format_name", metavar="NAME", help=f"{known}. [default: by the file's first line]"),
         click.option("--map", "columns", metavar="KEY=COLUMN,...", help=_MAP_HELP),
         click.option("--time-unit", metavar="UNIT", help=f"Of --map's arrival: {', '.join(UNITS_PER_S)}. [default: s]"),
+        click.option("--tokenizer", metavar="NAME_OR_FILE", help=_TOKENIZER_HELP),
         click.option("--dither", metavar="HOW", help=f"Spread the arrivals of each clock tick: {', '.join(DITHERS)}."),
         click.option("--seed", type=int, help=_SEED_HELP),
         click.option("--limit", type=int, metavar="N", help="Take the first N requests only."),
@@ -119,6 +121,7 @@ def import_command(source: str, out: str, layout: str, rounded: bool, **options:
 )
 @click.option("--output-max", type=int, metavar="TOKENS", help="Longest output. [default: 2**30]")
 @click.option("--lengths-from", metavar="FILE", help="Draw (prompt, output) pairs from this trace or table of lengths.")
+@click.option("--tokenizer", metavar="NAME_OR_FILE", help=_TOKENIZER_HELP)
 def generate_command(spec: str | None, out: str, layout: str, rounded: bool, seed: int | None, **options: Any) -> None:
     """Write the requests that a workload YAML's `generate:` describes, or that the options describe.
 
@@ -185,5 +188,7 @@ def _spec(given: dict[str, Any]) -> dict[str, Any]:
         for key in given:
             if key.startswith(("prompt", "output")):
                 raise UserError(f"--{key.replace('_', '-')}: --lengths-from sets all lengths already")
-        return spec | {"lengths_from": given["lengths_from"]}
+        return spec | {key: given[key] for key in ("lengths_from", "tokenizer") if key in given}
+    if "tokenizer" in given:
+        raise UserError("--tokenizer: is for the text of --lengths-from")
     return spec | {"prompt": length("prompt", 1024.0), "output": length("output", 256.0)}

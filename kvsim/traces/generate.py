@@ -30,7 +30,7 @@ def generate(spec: Generate, seed: int = 0, name: str = "generated", folder: Pat
     for_arrivals, for_kinds, for_prompts, for_outputs = np.random.default_rng(seed).spawn(4)
     arrival_s = _arrivals(spec.arrivals, count, for_arrivals, folder)
     if spec.lengths_from:
-        source = read_trace(folder / spec.lengths_from, lengths_only=True)
+        source = read_trace(folder / spec.lengths_from, lengths_only=True, tokenizer=spec.tokenizer)
         pairs = for_kinds.integers(len(source), size=count)  # a prompt keeps its own output
         prompt, output = source.prompt_tokens[pairs], source.output_tokens[pairs]
     else:

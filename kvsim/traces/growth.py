@@ -11,10 +11,11 @@ prefix caching saves, counting only what an earlier prompt has had the lower one
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
-from kvsim.traces.runs import compressed
+from kvsim.traces.runs import by_request
 from kvsim.traces.sessions import Call
 from kvsim.traces.stats import leading_seen
 from kvsim.traces.trace import Blocks, Ints, starts
@@ -54,9 +55,12 @@ class Growth:
                 where it does not say. It holds where a prompt is shorter than all sequences that it could go on from.
         """
         sequences: list[Ints] = []  # ids of the whole blocks of each call's prompt and output
+        stands_for: list[tuple[int, ...]] = []  # of each call: itself, or what it waited for if it has no tokens
         for at, call in enumerate(calls):
             told = shared_tokens[at] if shared_tokens else None
-            base, tokens = self._base(calls, call, told)
+            parents = tuple(chain.from_iterable(stands_for[parent] for parent in call.parents))
+            stands_for.append((at,) if call.prompt_tokens and call.output_tokens else parents)
+            base, tokens = self._base(calls, call, parents, told)
             common = sequences[base][: tokens // BLOCK_TOKENS] if tokens else _NONE
             self._most += len(common) * BLOCK_TOKENS
             blocks = (call.prompt_tokens + call.output_tokens) // BLOCK_TOKENS
@@ -64,20 +68,20 @@ class Growth:
             self._ids += len(new)
             sequences.append(np.concatenate([common, new]))
         prompts = [ids[: call.prompt_tokens // BLOCK_TOKENS] for ids, call in zip(sequences, calls, strict=True)]
-        start = starts(np.array(list(map(len, prompts)), np.int64))
-        flat = np.concatenate([_NONE, *prompts])
-        self._least += int(leading_seen(Blocks(flat, start, BLOCK_TOKENS)).sum()) * BLOCK_TOKENS
+        start = starts(np.array([len(ids) for ids in prompts], np.int64))
+        self._least += (
+            int(leading_seen(Blocks(np.concatenate([_NONE, *prompts]), start, BLOCK_TOKENS)).sum()) * BLOCK_TOKENS
+        )
         self._prompt += sum(call.prompt_tokens for call in calls)
-        flat, start, counts = compressed(flat, start)
-        parts = map(slice, start[:-1], start[1:])
-        return [replace(call, ids=flat[part], counts=counts[part]) for call, part in zip(calls, parts, strict=True)]
+        runs = by_request(prompts)
+        return [replace(call, ids=ids, counts=counts) for call, (ids, counts) in zip(calls, runs, strict=True)]
 
-    def _base(self, calls: Sequence[Call], call: Call, told: int | None) -> tuple[int, int]:
-        """(position, tokens): the parent whose first tokens these are the call's first tokens, too."""
-        if not call.parents:
+    def _base(self, calls: Sequence[Call], call: Call, parents: tuple[int, ...], told: int | None) -> tuple[int, int]:
+        """(position, tokens): the parent whose first tokens are the call's first tokens too, and how many."""
+        if not parents:
             self._unexplained += told or 0
             return 0, 0
-        lengths = {at: calls[at].prompt_tokens + calls[at].output_tokens for at in call.parents}
+        lengths = {at: calls[at].prompt_tokens + calls[at].output_tokens for at in parents}
         fitting = [at for at, length in lengths.items() if length <= call.prompt_tokens]
         if fitting:
             self._grown += 1

@@ -97,6 +97,7 @@ class Generate(Spec):
     output: Length | None = None
     mix: list[Share] | None = Field(default=None, min_length=1)
     lengths_from: str | None = Field(default=None, description="a file relative to the YAML")
+    tokenizer: str | None = Field(default=None, description="of lengths_from, if that is text")
     conversations: Conversations | None = None
 
     @model_validator(mode="after")
@@ -111,6 +112,8 @@ class Generate(Spec):
                 "needs one of prompt and output, mix, lengths_from, conversations, "
                 f"but got {' and '.join(given) or 'none'}"
             )
+        if self.tokenizer is not None and self.lengths_from is None:
+            raise ValueError("tokenizer is for the text of lengths_from")
         if (self.arrivals is None) != (self.conversations is not None):
             raise ValueError("arrivals is missing" if not self.conversations else "conversations take no arrivals")
         return self
@@ -125,6 +128,7 @@ class Workload(Spec):
     format: str | None = None
     map: dict[str, str] | None = None
     time_unit: str | None = None
+    tokenizer: str | None = None
     dither: str | None = None
     limit: int | None = Field(default=None, ge=1)
     loop: Literal["closed", "open"] | None = Field(default=None, description="of sessions")
@@ -140,7 +144,7 @@ class Workload(Spec):
     def _one_source(self) -> "Workload":
         if (self.trace is None) == (self.generate is None):
             raise ValueError("needs either trace or generate")
-        options = [key for key in ("format", "map", "time_unit") if getattr(self, key) is not None]
+        options = [key for key in ("format", "map", "time_unit", "tokenizer") if getattr(self, key) is not None]
         if self.generate and options:
             raise ValueError(f"{options[0]} is for a trace, not for generate")
         return self

@@ -14,6 +14,7 @@ from kvsim.traces.source import Source
 from kvsim.traces.trace import Trace
 
 every_format = pytest.mark.parametrize("name", formats.names())
+with_figures = pytest.mark.parametrize("name", [name for name in formats.names() if not SAMPLES[name].of_text])
 
 
 def _write(folder: Path, data: str | bytes) -> Path:
@@ -82,7 +83,7 @@ def test_limit_reads_no_further(name: str, tmp_path: Path) -> None:
     assert len(read_trace(path, limit=99, **sample.options)) == 3
 
 
-@every_format
+@with_figures
 @pytest.mark.parametrize(
     "bad", ["-1", "1.5", "nan", "NaN", "Infinity", '""', '"many"', "true", "1e400", "2e3", "9" * 30, "null"]
 )
@@ -97,7 +98,7 @@ def test_bad_count_names_its_line(name: str, bad: str, field: str, tmp_path: Pat
     assert "\n" not in str(caught.value)
 
 
-@every_format
+@with_figures
 @pytest.mark.parametrize(
     "bad", ["-1", "nan", "NaN", "Infinity", "-Infinity", '""', '"soon"', "true", "1e400", "-1e-9", "9" * 30, "null"]
 )
@@ -124,7 +125,7 @@ def test_zero_tokens_are_dropped_and_counted_or_refused(name: str, tmp_path: Pat
         _read(tmp_path, name, sample.with_rows([sample.line(0, 30, 0)]))
 
 
-@every_format
+@with_figures
 def test_rows_out_of_order_are_sorted_or_refused(name: str, tmp_path: Path) -> None:
     sample = SAMPLES[name]
     order = (0, 2, 1)
@@ -162,7 +163,7 @@ def test_cut_files_are_refused(name: str, tmp_path: Path) -> None:
 @every_format
 def test_missing_columns_are_named(name: str, tmp_path: Path) -> None:
     text = SAMPLES[name].text().replace(SAMPLES[name].head[0] if SAMPLES[name].head else "", "a,b\n", 1)
-    options = SAMPLES[name].options or {"format": name}
+    options = {**SAMPLES[name].options, "format": name}
     with pytest.raises(UserError, match=r"unknown column|has no '|'a,b'|invalid JSON|gave|a JSON"):
         read_trace(_write(tmp_path, text if SAMPLES[name].head else '{"a": 1}\n'), **options)
 

@@ -112,3 +112,23 @@ def test_tracelab_csv() -> None:
     assert trace.notes[1].endswith(
         "81.5% where outputs are found again as well"
     )  # planned 81.7 %, here in whole blocks
+
+
+def test_spans_of_inference_perf() -> None:
+    """Only texts, so that counts are rough; who waits for whom is not."""
+    folder = TRACES / "inference_perf_otel"
+    traces = {path.stem: read_trace(path, tokenizer="chars:4") for path in folder.glob("*.json")}
+    assert {name: len(trace) for name, trace in traces.items()} == {
+        "simple_chain": 3,
+        "fan_in_dependencies": 4,
+        "parallel_requests": 5,
+        "prefix_sharing_example": 7,
+    }
+    waits = {}
+    for name, trace in traces.items():
+        assert trace.sessions
+        waits[name] = np.split(trace.sessions.parents, trace.sessions.start[1:-1])
+    assert [found.tolist() for found in waits["simple_chain"]] == [[], [0], [1]]
+    assert [found.tolist() for found in waits["fan_in_dependencies"]] == [[], [0], [0], [1, 2]]
+    assert [found.tolist() for found in waits["parallel_requests"]] == [[], [0], [0], [1, 2], [3]]
+    assert len(read_trace(folder, tokenizer="chars:4")) == 19

@@ -10,13 +10,17 @@ COLUMNS = {"arrival": "t", "input": "in", "output": "out"}
 
 @dataclass(frozen=True)
 class Sample:
-    """`rows` requests; `line(i, prompt, output, arrival)` writes one, a figure replaced by what is given as text."""
+    """`rows` requests; `line(i, prompt, output, arrival)` writes one, a figure replaced by what is given as text.
+
+    Rows of text (`of_text`) have no figures to spoil, and no arrivals.
+    """
 
     head: tuple[str, ...]
     line: Callable[..., str]
     good: tuple[tuple[int, int], ...] = ((700, 10), (30, 1), (1025, 200))
     arrivals_s: tuple[float, ...] = (0.0, 0.5, 2.0)
     options: dict[str, Any] = field(default_factory=dict)
+    of_text: bool = False
 
     def text(self) -> str:
         """A sound file."""
@@ -91,7 +95,39 @@ def _sub_requests(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
     return f'{{"session_id": "s{i}", "arrival_time_ns": {time}, "sub_requests": [{call}]}}'
 
 
+def _otel(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    seconds = ("00", "00.5", "02")[i]
+    begin = arrival or f'"2026-02-25T10:00:{seconds}"'
+    usage = f'"gen_ai.usage.input_tokens": {prompt}, "gen_ai.usage.output_tokens": {output}'
+    times = f'"start_time": {begin}, "end_time": "2026-02-25T10:00:09.000000Z"'
+    return f'{{"trace_id": "t{i}", "span_id": "{i}", {times}, "attributes": {{{usage}}}}}'
+
+
+def _sharegpt(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    around = len("user\n" + "\n" + "assistant\n")
+    asked, answered = (json.dumps("x" * n) if isinstance(n, int) else n for n in (prompt - around, output))
+    said = f'{{"from": "human", "value": {asked}}}, {{"from": "gpt", "value": {answered}}}'
+    return f'{{"id": "{i}", "conversations": [{said}]}}'
+
+
+def _openai(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    return f'{{"prompt": {json.dumps("x" * prompt)}, "max_tokens": {output}}}'
+
+
+def _lmcache(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    around = len("user\n" + "\n" + "assistant\n")
+    said = f'[{{"role": "user", "content": {json.dumps("x" * (prompt - around))}}}]'
+    return f'{{"session_id": "s{i}", "model": "m", "input": {said}, "output_length": {output}, "pre_gap": 0.5}}'
+
+
+_TEXT = {"arrivals_s": (0.0, 0.0, 0.0), "options": {"lengths_only": True, "tokenizer": "chars:1"}, "of_text": True}
+_LMCACHE = {**_TEXT, "options": {"tokenizer": "chars:1"}}
+
 SAMPLES |= {
+    "openai": Sample((), _openai, **_TEXT),
+    "otel": Sample((), _otel),
+    "sharegpt": Sample((), _sharegpt, **_TEXT),
+    "lmcache_agentic": Sample((), _lmcache, **_LMCACHE),
     "llmservingsim_sessions": Sample((), _sub_requests),
     "tracelab": Sample((), _tracelab),
     "weka": Sample((), _weka),
