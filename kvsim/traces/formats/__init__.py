@@ -56,6 +56,6 @@ def detect(source: Source) -> str:
     what = "keys" if source.head.keys else "columns"
     found = show_names(source.head.keys or source.head.columns)
     raise UserError(
-        f"{source.path}: no trace format has the {what} {found!r}; formats: {', '.join(names())}; "
+        f"{source.path}: no trace format has the {what} {found!r}; `kvsim trace stats --help` lists formats, "
         "or name its columns: --map arrival=COLUMN,input=COLUMN,output=COLUMN"
     )
