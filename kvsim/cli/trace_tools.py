@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from kvsim.cli import trace_generate  # noqa: F401  # adds its command to the group
 from kvsim.cli.trace import OUT_HELP, ROUND_HELP, opened, source_options, trace, written
 from kvsim.traces.write import LAYOUTS
 

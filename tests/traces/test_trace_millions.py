@@ -7,19 +7,19 @@ from pathlib import Path
 from kvsim.traces.read import read_trace
 
 _CODE = (
-    "import resource, sys, time; from click.testing import CliRunner; from kvsim.cli.trace import trace; "
-    "begin = time.perf_counter(); done = CliRunner().invoke(trace, sys.argv[1:]); assert done.exit_code == 0, done; "
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, time.perf_counter() - begin)"
+    "import resource, sys, time; from click.testing import CliRunner; from kvsim.cli.trace_tools import trace; "
+    "begin = time.process_time(); done = CliRunner().invoke(trace, sys.argv[1:]); assert done.exit_code == 0, done; "
+    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, time.process_time() - begin)"
 )
 _FEW, _MANY = 200_000, 1_000_000
 _MOST_BYTES_A_ROW, _MOST_S_A_ROW = 90.0, 6e-6
 
 
 def _spends(*words: object) -> tuple[float, float]:
-    """Peak resident bytes and seconds of a `kvsim trace` command in a process of its own."""
+    """Peak resident bytes and processor seconds of a `kvsim trace` command in a process of its own."""
     command = [sys.executable, "-c", _CODE, *map(str, words)]
-    peak_bytes, wall_s = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return float(peak_bytes), float(wall_s)
+    peak_bytes, spent_s = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return float(peak_bytes), float(spent_s)
 
 
 def test_generate_import_and_stats_of_a_million_rows(tmp_path: Path) -> None:
