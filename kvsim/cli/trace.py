@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -50,19 +51,28 @@ def source_options(command: Command) -> Command:
 @trace.command("stats")
 @click.argument("source", metavar="TRACE")
 @source_options
+@click.option("--plots", metavar="DIR", help="Write plots there: arrivals.png, lengths.png, and reuse.png with ids.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def stats_command(source: str, as_json: bool, **options: Any) -> None:
+def stats_command(source: str, as_json: bool, plots: str | None, **options: Any) -> None:
     """Describe TRACE: a trace file, a workload YAML, or a shipped workload's name.
 
-    Shows rates, lengths, the clock's tick, rows dropped, and the hit ratio of an infinite prefix cache.
+    Shows rates, bursts, lengths, the clock's tick, rows dropped, sessions, the hit ratio of an infinite prefix cache,
+    and how far apart the uses of a block are.
 
     \b
     kvsim trace stats quickstart
     kvsim trace stats conversation_trace.jsonl.gz --json
+    kvsim trace stats azure.csv --plots azure-plots
     """
     from kvsim.traces.stats import stats
 
-    figures = stats(opened(source, **options))
+    described = opened(source, **options)
+    figures = stats(described)
+    if plots is not None:
+        from kvsim.traces.plots import draw
+
+        written = draw(described, Path(plots))
+        click.echo(f"{plots}: {', '.join(written)}", err=True)
     if as_json:
         click.echo(json.dumps(figures))
         return
