@@ -95,6 +95,18 @@ class _Curve:
         return moments
 
 
+def expected_arrivals(curve: Curve, at_s: Floats) -> Floats:
+    """Arrivals that are expected until each moment: the integral of the rate."""
+    known = _Curve.of(curve)
+    periods, rest = np.divmod(at_s, known.time_s[-1])
+    piece = np.clip(np.searchsorted(known.time_s, rest, side="right") - 1, 0, len(known.time_s) - 2)
+    into = rest - known.time_s[piece]
+    first, last = known.rate_per_s[piece], known.rate_per_s[piece + 1]
+    slope = (last - first) / (known.time_s[piece + 1] - known.time_s[piece])
+    expected: Floats = periods * known.expected[-1] + known.expected[piece] + into * (first + slope * into / 2)
+    return expected
+
+
 def curve_points(curve: Curve) -> tuple[Floats, Floats]:
     """(seconds of the period, rates there), the period's end included."""
     if curve.points is not None:

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 class Prefixes(Spec):
     """Groups of requests: each has a prefix of `tokens` (drawn once) before the prompt that is drawn for the request.
 
-    A request belongs to a group with probability `share`; group k is drawn in proportion to 1 / k^zipf. Blocks that
-    lie in the prefix have ids that the group shares, the rest of a prompt has its own.
+    A request belongs to a group with probability `share`; group k is drawn in proportion to 1 / k^zipf. All requests
+    begin with the same `common_tokens`. Where `own` is given, it is the rest of a prompt with a group's prefix, and
+    `prompt` that of the others. Blocks that lie in what is shared have ids that are, the rest of a prompt has its own.
     """
 
     groups: int = Field(ge=1, le=1_000_000)
     tokens: Length
     zipf: float = Field(default=1.0, ge=0, le=10)
     share: float = Field(default=1.0, ge=0, le=1)
+    own: Length | None = None
+    common_tokens: int = Field(default=0, ge=0, le=MAX_TOKENS // 2)
     block_tokens: int = Field(default=16, ge=1, le=2**20)
 
 
@@ -35,24 +38,25 @@ def make(spec: Prefixes, generate: "Generate", seed: int, name: str, folder: Pat
     from kvsim.traces.generate import plain
 
     trace = plain(generate, seed, name, folder)
-    for_tokens, for_groups, for_share = np.random.default_rng(seed).spawn(7)[4:]
+    for_tokens, for_groups, for_share, for_own = np.random.default_rng(seed).spawn(8)[4:]
     prefix = lengths(spec.tokens, spec.groups, for_tokens)
     group = kinds(np.arange(1, spec.groups + 1) ** -spec.zipf, len(trace), for_groups)
     group = np.where(for_share.random(len(trace)) < spec.share, group, -1)
-    ahead = np.where(group >= 0, prefix[group], 0)
-    prompt = trace.prompt_tokens + ahead
+    ahead = spec.common_tokens + np.where(group >= 0, prefix[group], 0)
+    own = trace.prompt_tokens
+    if spec.own:
+        own = np.where(group >= 0, lengths(spec.own, len(trace), for_own), own)
+    prompt = own + ahead
     if prompt.max() > MAX_TOKENS:
         raise UserError(f"{name}: a prompt has {prompt.max()} tokens with its prefix, at most {MAX_TOKENS}")
-    blocks = two_runs(group, ahead // spec.block_tokens, prompt // spec.block_tokens, spec.groups, spec.block_tokens)
-    return Trace(name, trace.arrival_s, prompt, trace.output_tokens, blocks)
+    return Trace(name, trace.arrival_s, prompt, trace.output_tokens, _blocks(spec, group, ahead, prompt))
 
 
-def two_runs(group: Ints, shared: Ints, held: Ints, groups: int, tokens: int) -> Blocks:
-    """Blocks of requests with `shared` blocks of their group and the rest, up to `held`, of their own: a run of each.
-
-    Groups count from 0; a request in none has -1.
-    """
-    ids = np.stack([group, groups + np.arange(len(group))], axis=1).ravel()
-    counts = np.stack([shared, held - shared], axis=1).ravel()
+def _blocks(spec: Prefixes, group: Ints, ahead: Ints, prompt: Ints) -> Blocks:
+    """A run of blocks for what all share, for what the group shares, and for the rest."""
+    size = spec.block_tokens
+    ids = np.stack([np.zeros_like(group), 1 + group, 1 + spec.groups + np.arange(len(group))], axis=1)
+    ends = np.stack([np.full_like(group, spec.common_tokens), ahead, prompt], axis=1) // size
+    counts = np.diff(ends, axis=1, prepend=0)
     some = counts > 0
-    return Blocks(ids[some], starts(some.reshape(-1, 2).sum(axis=1)), tokens, counts[some])
+    return Blocks(ids[some], starts(some.sum(axis=1)), size, counts[some])
