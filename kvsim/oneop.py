@@ -16,12 +16,12 @@ from kvsim.specs.hardware import DTYPE_BYTES
 
 @dataclass(frozen=True)
 class OneOp:
-    """An Op's time on a machine; arrays where its arguments were."""
+    """An Op's time on a machine; arrays (`bound`: a list) where its arguments were."""
 
     seconds: Num
     roofline_s: Num
     efficiency: Num
-    bound: str
+    bound: str | list[str]
     provenance: str
 
     def to_json(self) -> dict[str, Any]:
@@ -113,7 +113,8 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
     rates = Rates.of(machine, gpus)
     built = KINDS[kind](**figures)
     seconds, ideal = rates.seconds(built), rates.ideal_seconds(built)
-    return OneOp(seconds, ideal, ideal / seconds, rates.bound(built), PROVENANCE)
+    bounds = rates.bounds(built)
+    return OneOp(seconds, ideal, ideal / seconds, bounds if np.ndim(seconds) else bounds[0], PROVENANCE)
 
 
 def _positive(kind: str, key: str, value: Any) -> Num:

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -15,9 +15,12 @@ from kvsim.engine.simulate import Observer, Simulation, simulate
 from kvsim.errors import UserError, unknown
 from kvsim.report.bound import bound
 from kvsim.report.summary import summarize
+from kvsim.traces.loop import is_closed, note, paced, reuse_notes
+from kvsim.traces.reuse import with_outputs
 from kvsim.traces.trace import Trace
 from kvsim.traits.policy import policy as named_policy
 
+REUSES = ("outputs", "prompts")
 DEFAULTS = {"hw": "h100", "model": "llama-3-8b", "policy": "full", "serving": "vllm"}
 
 
@@ -55,6 +58,11 @@ def run(
     trace_format: str | None = None,
     time_unit: str | None = None,
     dither: str | None = None,
+    loop: str | None = None,
+    concurrency: int | None = None,
+    max_gap_s: float | None = None,
+    sessions_per_s: float | None = None,
+    reuse: str = "outputs",
     observers: tuple[Observer, ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
@@ -68,6 +76,10 @@ def run(
         replicas: copies of the system; tp: chips that share a model, default all of the system.
         until_s: stop the clock there. warmup_s: leave earlier arrivals out of the statistics.
         check: verify the invariants after every step. exact: step token by token; the result is the same.
+        loop: "closed" sends a session's turn when what it waits for has ended, "open" at its stamp; by default closed
+            where the trace tells think times. concurrency: sessions at a time, in a closed loop.
+        max_gap_s: longest think time. sessions_per_s: sessions begin as a Poisson process of this rate.
+        reuse: "outputs": what was generated is cached for the next turn; "prompts": only prompts are.
         observers: called after each span of steps.
         progress: called now and then with the requests that have arrived, and with all of them.
 
@@ -107,6 +119,13 @@ def run(
     if not 0 <= warmup_s < float("inf"):
         raise UserError(f"warmup must be at least 0 s, but got {warmup_s}")
     preset = serving_preset(names["serving"], settings)
+    if reuse not in REUSES:
+        raise unknown("reuse", reuse, REUSES)
+    trace = paced(trace, max_gap_s, sessions_per_s, (seed if seed is not None else getattr(workload, "seed", 0)) or 0)
+    closed = is_closed(trace, loop or getattr(workload, "loop", None), concurrency)
+    if preset.prefix_caching and chosen.reuse == "prefix" and reuse == "outputs":
+        extended = with_outputs(trace)
+        trace = replace(extended, notes=(*trace.notes, *reuse_notes(trace, extended)))
     total = len(trace)
     simulation = simulate(
         trace,
@@ -118,6 +137,8 @@ def run(
         replicas=copies * (machine.chips // chips),
         exact=exact,
         until_s=until_s,
+        closed=closed,
+        concurrency=concurrency,
         observers=(*observers, *((checker,) if check else ())),
         progress=None if progress is None else lambda arrived: progress(arrived, total),
     )
@@ -128,6 +149,8 @@ def run(
     figures["wall_s"] = time.perf_counter() - begun
     figures["names"] = names
     figures["assumptions"] = assumptions(simulation, fidelity, copies)
+    if sending := note(trace, closed, concurrency):
+        figures["assumptions"].insert(len(trace.notes), sending)
     return Report(figures, simulation, names)
 
 

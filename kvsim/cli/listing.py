@@ -8,14 +8,14 @@ import click
 
 from kvsim.errors import unknown
 
-KINDS = ("hw", "models", "policies", "serving", "traces")
+KINDS = ("hw", "models", "policies", "serving", "prefix", "traces")
 
 
 @click.command("list")
 @click.argument("what", metavar="|".join(KINDS))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with SI units instead of the lines.")
 def list_command(what: str, as_json: bool) -> None:
-    """List what exists: hw, models, policies, serving or traces.
+    """List what exists: hw, models, policies, serving, prefix or traces.
 
     \b
     kvsim list policies
@@ -35,6 +35,7 @@ def list_command(what: str, as_json: bool) -> None:
         "models": _models,
         "policies": _policies,
         "serving": _serving,
+        "prefix": _prefix,
         "traces": _traces,
     }
     lines = [*shown[what](found[what]), *(_settings(found["settings"]) if "settings" in found else ())]
@@ -86,6 +87,17 @@ def _serving(entries: list[dict[str, Any]]) -> Iterator[str]:
     for entry in entries:
         yield f"{entry['name']:<10}{entry['about']}"
         yield f"{'':<10}{' '.join(f'{key}={_plain(value)}' for key, value in entry['changes'].items())}"
+
+
+def _prefix(entries: list[dict[str, Any]]) -> Iterator[str]:
+    for entry in entries:
+        needs = "; offline only: knows the future" if entry["knows_future"] else ""
+        needs += "; needs a trace with sessions" if entry["needs_sessions"] else ""
+        yield f"{entry['name']:<14}{entry['about']} ({entry['source']}){needs}"
+        if entry["parameters"]:
+            named = ":".join([entry["name"], *(f"{key}={_plain(value)}" for key, value in entry["parameters"].items())])
+            yield f"{'':<14}{named}  {entry['parameters_about']}"
+    yield "kvsim trace stats TRACE --cache 1000,10000 --eviction lru,belady; kvsim run ... --set prefix_eviction=lfu"
 
 
 def _settings(entries: list[dict[str, Any]]) -> Iterator[str]:

@@ -17,7 +17,11 @@ COMMANDS = {
     ),
     "step": ("kvsim.cli.step", "step_command", "Price one step of a replica, Op by Op and lane by lane."),
     "op": ("kvsim.cli.op", "op_command", "Price one Op by its shape: a kernel, a copy or a collective."),
-    "list": ("kvsim.cli.listing", "list_command", "List what exists: hw, models, policies, serving or traces."),
+    "list": (
+        "kvsim.cli.listing",
+        "list_command",
+        "List what exists: hw, models, policies, serving, prefix or traces.",
+    ),
     "trace": ("kvsim.cli.trace_tools", "trace", "Import, describe and generate request traces."),
     "model": ("kvsim.cli.model", "model", "Describe models for kvsim."),
 }

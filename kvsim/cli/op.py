@@ -67,10 +67,11 @@ def _table(kind: str, given: dict[str, str], hw: str, found: "OneOp") -> str:
     fixed = " ".join(f"{name}={text}" for name, text in given.items() if name not in listed)
     lines = [f"{kind} {fixed} on {hw}"]
     columns = [np.broadcast_to(figure, (size,)) for figure in (found.seconds, found.roofline_s, found.efficiency)]
-    lines.append("  " + "".join(f"{name:>12}" for name in (*listed, "time", "roofline", "efficiency")))
-    for i, (took, ideal, share) in enumerate(zip(*columns, strict=True)):
+    bounds = [found.bound] if isinstance(found.bound, str) else found.bound
+    lines.append("  " + "".join(f"{name:>12}" for name in (*listed, "time", "roofline", "efficiency")) + "  bound by")
+    for i, (took, ideal, share, bound) in enumerate(zip(*columns, bounds, strict=True)):
         shape = [texts[i] for texts in listed.values()]
         texts = (*shape, seconds(float(took)), seconds(float(ideal)), percent(float(share)))
-        lines.append("  " + "".join(f"{text:>12}" for text in texts))
-    lines.append(f"  bound by {found.bound}; {found.provenance} rates")
+        lines.append("  " + "".join(f"{text:>12}" for text in texts) + f"  {bound}")
+    lines.append(f"  {found.provenance} rates")
     return "\n".join(lines)

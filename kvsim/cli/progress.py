@@ -10,16 +10,17 @@ PATIENCE_S = 2.0
 
 
 class Progress:
-    """Counts arrivals; after PATIENCE_S seconds a bar shows them. Counting costs an assignment."""
+    """Counts requests; after PATIENCE_S seconds a bar shows them. Counting costs an assignment."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str) -> None:
+        self._label = label
         self._bar: Any = None
         self._task: Any = None
         self._seen = (0, 0)
         self._lock, self._over = Lock(), False
 
     def __call__(self, arrived: int, total: int) -> None:
-        """`arrived` of `total` requests have reached the queue."""
+        """`arrived` of `total` requests are done with, or have reached the queue."""
         self._seen = (arrived, total)
         if self._bar is not None:
             self._bar.update(self._task, completed=arrived, total=total)
@@ -36,7 +37,7 @@ class Progress:
                 return
             bar = Bar(*columns, console=Console(stderr=True), transient=True)
             arrived, total = self._seen
-            self._task = bar.add_task("requests arrived", completed=arrived, total=total or None)
+            self._task = bar.add_task(self._label, completed=arrived, total=total or None)
             bar.tasks[0].start_time = bar.get_time() - PATIENCE_S
             bar.start()
             self._bar = bar
@@ -50,12 +51,12 @@ class Progress:
 
 
 @contextmanager
-def progress() -> Iterator[Progress | None]:
-    """A Progress while a run lasts; None when stderr is no terminal."""
+def progress(label: str = "requests arrived") -> Iterator[Progress | None]:
+    """A Progress while a command lasts; None when stderr is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
-    counter = Progress()
+    counter = Progress(label)
     timer = Timer(PATIENCE_S, counter.show)
     timer.daemon = True
     timer.start()

@@ -39,6 +39,11 @@ PATH = click.Path(path_type=Path)
 @click.option("--time-unit", metavar="UNIT", help="Of --map's arrival: s, ms, us or ns. [default: s]")
 @click.option("--format", "trace_format", metavar="NAME", help="Format of TRACE. [default: by the file's first line]")
 @click.option("--dither", metavar="HOW", help="Spread the arrivals of each clock tick: uniform.")
+@click.option("--loop", metavar="HOW", help="Sessions: closed, or open. [default: closed if think times are known]")
+@click.option("--concurrency", type=int, metavar="N", help="Closed loop: this many sessions at a time.")
+@click.option("--max-gap", metavar="TIME", help="Closed loop: cut longer think and tool times to this.")
+@click.option("--sessions-per-s", type=float, metavar="R", help="Sessions begin as a Poisson process of this rate.")
+@click.option("--reuse", default="outputs", metavar="WHAT", help="The next turn hits cached outputs, or only prompts.")
 @click.option("--out", type=PATH, metavar="DIR", help="Write report.json, requests.parquet and plots there.")
 @click.option("--timeline", type=PATH, metavar="FILE", help="Write a Chrome trace for ui.perfetto.dev; .gz too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with SI units instead of the table.")
@@ -74,6 +79,8 @@ def _run(trace: str, out: Path | None, timeline: Path | None, options: dict[str,
         from kvsim.report.files import check_folder
 
         check_folder(out)
+    if timeline and out and timeline.parent.resolve() == out.resolve():
+        raise UserError(f"--timeline {timeline}: --out {out} holds nothing but the report; write it beside the folder")
     if timeline:
         from kvsim.report.files import check_file
 
@@ -104,10 +111,11 @@ def _arguments(options: dict[str, Any], parse_columns: Callable[[str], dict[str,
     """`kvsim.run`'s arguments from the command line's."""
     from kvsim.cli.options import duration_s, pairs
 
-    columns, until, warmup = (options.pop(key) for key in ("columns", "until", "warmup"))
+    columns, until, warmup, gap = (options.pop(key) for key in ("columns", "until", "warmup", "max_gap"))
     return options | {
         "settings": pairs(options["settings"], "--set"),
         "columns": parse_columns(columns) if columns is not None else None,
+        "max_gap_s": duration_s(gap, "--max-gap"),
         "until_s": duration_s(until, "--until"),
         "warmup_s": duration_s(warmup, "--warmup") or 0.0,
     }

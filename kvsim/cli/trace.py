@@ -19,6 +19,7 @@ _MAP_HELP = "Columns of any other CSV or JSON lines file: arrival=COLUMN,input=C
 AS_HELP = f"Layout: {', '.join(LAYOUTS)}. [default: kvsim]"
 ROUND_HELP = "Round arrivals to the clock of the layout; else those between its ticks are refused."
 SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"
+TOKENIZER_HELP = "Counts text: a tokenizer.json, a name that tiktoken knows, or chars:4 (a token each 4 characters)."
 
 
 @click.group()
@@ -39,6 +40,7 @@ def source_options(command: Command) -> Command:
         click.option("--format", "format_name", metavar="NAME", help=f"{known}. [default: by the file's first line]"),
         click.option("--map", "columns", metavar="KEY=COLUMN,...", help=_MAP_HELP),
         click.option("--time-unit", metavar="UNIT", help=f"Of --map's arrival: {', '.join(UNITS_PER_S)}. [default: s]"),
+        click.option("--tokenizer", metavar="NAME_OR_FILE", help=TOKENIZER_HELP),
         click.option("--dither", metavar="HOW", help=f"Spread the arrivals of each clock tick: {', '.join(DITHERS)}."),
         click.option("--seed", type=int, help=SEED_HELP),
         click.option("--limit", type=int, metavar="N", help="Take the first N requests only."),
@@ -51,9 +53,13 @@ def source_options(command: Command) -> Command:
 @trace.command("stats")
 @click.argument("source", metavar="TRACE")
 @source_options
+@click.option("--cache", metavar="BLOCKS,...", help="Also the hit ratios of prefix caches of so many blocks.")
+@click.option("--eviction", metavar="NAME,...", help="Of --cache; see `kvsim list prefix`. [default: all]")
 @click.option("--plots", metavar="DIR", help="Write plots there: arrivals.png, lengths.png, and reuse.png with ids.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def stats_command(source: str, as_json: bool, plots: str | None, **options: Any) -> None:
+def stats_command(
+    source: str, as_json: bool, cache: str | None, eviction: str | None, plots: str | None, **options: Any
+) -> None:
     """Describe TRACE: a trace file, a workload YAML, or a shipped workload's name.
 
     Shows rates, bursts, lengths, the clock's tick, rows dropped, sessions, the hit ratio of an infinite prefix cache,
@@ -63,16 +69,20 @@ def stats_command(source: str, as_json: bool, plots: str | None, **options: Any)
     kvsim trace stats quickstart
     kvsim trace stats conversation_trace.jsonl.gz --json
     kvsim trace stats azure.csv --plots azure-plots
+    kvsim trace stats conversations --cache 100,1000 --eviction lru,belady
     """
+    from kvsim.cli import hit_table
     from kvsim.traces.stats import stats
 
-    described = opened(source, **options)
-    figures = stats(described)
+    wanted = hit_table.parse(cache, eviction)
+    found = opened(source, **options)
+    figures = stats(found)
+    if wanted:
+        figures |= hit_table.figures(found, *wanted)
     if plots is not None:
         from kvsim.traces.plots import draw
 
-        written = draw(described, Path(plots))
-        click.echo(f"{plots}: {', '.join(written)}", err=True)
+        click.echo(f"{plots}: {', '.join(draw(found, Path(plots)))}", err=True)
     if as_json:
         click.echo(json.dumps(figures))
         return

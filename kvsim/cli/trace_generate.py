@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from kvsim.cli.trace import AS_HELP, OUT_HELP, ROUND_HELP, SEED_HELP, trace, written
+from kvsim.cli.trace import AS_HELP, OUT_HELP, ROUND_HELP, SEED_HELP, TOKENIZER_HELP, trace, written
 from kvsim.errors import UserError
 
 _CV_HELP = "Its standard deviation over its mean; 0 is fixed. [default: 1]"
@@ -33,6 +33,7 @@ _PROCESSES = "poisson, gamma, weibull, constant, mmpp or diurnal"
 @click.option("--output-cv", type=float, metavar="CV", help=_CV_HELP)
 @click.option("--output-max", type=int, metavar="TOKENS", help="Longest output. [default: 2**30]")
 @click.option("--lengths-from", metavar="FILE", help="Draw (prompt, output) pairs from this trace or table of lengths.")
+@click.option("--tokenizer", metavar="NAME_OR_FILE", help=TOKENIZER_HELP)
 def generate_command(spec: str | None, out: str, layout: str, rounded: bool, seed: int | None, **options: Any) -> None:
     """Write the requests that a workload YAML's `generate:` describes, or that the options describe.
 
@@ -100,7 +101,9 @@ def _spec(given: dict[str, Any]) -> dict[str, Any]:
         for key in given:
             if key.startswith(("prompt", "output")):
                 raise UserError(f"--{key.replace('_', '-')}: --lengths-from sets all lengths already")
-        return spec | {"lengths_from": given["lengths_from"]}
+        return spec | {key: given[key] for key in ("lengths_from", "tokenizer") if key in given}
+    if "tokenizer" in given:
+        raise UserError("--tokenizer: is for the text of --lengths-from")
     return spec | {"prompt": length("prompt", 1024.0), "output": length("output", 256.0)}
 
 

@@ -27,6 +27,12 @@ def show(figures: dict[str, Any]) -> None:
         row = figures[f"{label}_tokens"]
         lengths.add_row(label, *(f"{row[key]:,.0f}" if row[key] >= 100 else f"{row[key]:,.1f}" for key in _SHOWN))
     console.print(lengths)
+    if "cache" in figures:
+        from kvsim.cli import hit_table
+
+        console.print(hit_table.table(figures))
+        for why in figures["cache"]["left_out"]:
+            console.print(f"- left out: {why}", markup=False)
     for note in figures["notes"]:
         console.print(f"- {note}", markup=False)
 

@@ -113,7 +113,8 @@ class Pricer:
     def _decode_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
         kinds = self.kinds
         if kinds == 1:
-            return self._decode.seconds((sequences, *rows[: self.hbm_row]))
+            features = (sequences, rows[0]) if self.hbm_row == 1 else (sequences, *rows[: self.hbm_row])
+            return self._decode.seconds(features)
         parts = [rows[i * kinds : (i + 1) * kinds] for i in range(self.hbm_row // kinds)]
         by_kind = self._decode.seconds([float(sequences), *parts])  # type: ignore[list-item]
         total: Num = np.add.accumulate(by_kind, axis=0)[-1]  # in the same order for one step as for many
@@ -163,16 +164,11 @@ class Pricer:
             end_s: GPU seconds of what prompts that are complete with this step cost (`prompt_end`).
         """
         new: Any = chunk[0] if chunk else 0  # the same in each of several steps
-        fixed_s = self.dense(decodes + new, decodes + chunks) + end_s
+        gpu: Num = self.dense(decodes + new, decodes + chunks) + end_s
         if decodes:
-            fixed_s += self._decode.latency
+            gpu = self._decode_s(decodes, rows) + (gpu + self._decode.latency)
         if chunk:
-            fixed_s += self._chunk_latency
-        gpu: Num = fixed_s
-        if decodes:
-            gpu = self._decode_s(decodes, rows) + gpu
-        if chunk:
-            gpu = self._chunk_s(chunk) + gpu
+            gpu = self._chunk_s(chunk) + (gpu + self._chunk_latency)
         if not self.units:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)

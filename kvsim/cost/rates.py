@@ -83,8 +83,13 @@ class Rates:
 
     def bound(self, op: Op) -> str:
         """What takes most of a scalar Op's time."""
+        return self.bounds(op)[0]
+
+    def bounds(self, op: Op) -> list[str]:
+        """What takes most of the time of each Op in arrays."""
         terms = self.terms(op)
-        return max(terms, key=lambda name: float(np.max(terms[name])))
+        seconds = np.stack(np.broadcast_arrays(*(np.atleast_1d(term) for term in terms.values())))
+        return [list(terms)[at] for at in seconds.argmax(axis=0).tolist()]
 
     def ideal_seconds(self, op: Op) -> Num:
         """The Op's roofline: full datasheet peaks and bandwidth, no latency."""

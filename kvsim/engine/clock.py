@@ -1,22 +1,22 @@
 """Simulated time on SimPy, imported here only. Callbacks at absolute times, in a fixed order when times are equal."""
 
 from collections.abc import Callable
-from heapq import heappush
+from heapq import heappop, heappush
+from math import inf
 from typing import Any
 
-from simpy.core import Environment, StopSimulation
+from simpy.core import Environment
 
 ARRIVAL, STEP = 0, 1  # at equal times an arrival is seen by the step that starts then
 
 
 class Call:
-    """What SimPy's queue needs of an event, without the rest: it happens, and calls back once."""
+    """The least that can wait in SimPy's queue: it happens, and calls back once."""
 
-    __slots__ = ("_ok", "callbacks")
+    __slots__ = ("call",)
 
     def __init__(self, call: "Callable[[Call], None]") -> None:
-        self.callbacks = [call]
-        self._ok = True
+        self.call = call
 
 
 class Clock(Environment):
@@ -31,16 +31,16 @@ class Clock(Environment):
         if time_s < self._now:
             raise RuntimeError(f"cannot schedule at {time_s} s: it is {self._now} s")
         event = Call(call)
-        queue: list[Any] = self._queue
-        heappush(queue, (time_s, order, next(self._eid), event))
+        heappush(self._queue, (time_s, order, next(self._eid), event))  # type: ignore[misc]
         return event
 
     def run_until(self, time_s: float | None) -> None:
         """Run until nothing is left to happen, or up to and including `time_s`."""
-        if time_s is not None:
-            self.at(time_s, STEP + 1, _stop)
-        self.run()
-
-
-def _stop(event: Call) -> None:
-    raise StopSimulation(None)
+        queue: list[Any] = self._queue
+        end_s = inf if time_s is None else time_s
+        while queue and queue[0][0] <= end_s:
+            if type(queue[0][3]) is Call:
+                self._now, _, _, event = heappop(queue)
+                event.call(event)
+            else:
+                self.step()  # an event of SimPy's own

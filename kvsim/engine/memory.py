@@ -1,5 +1,6 @@
 """A replica chip's pools: what its sequences hold in HBM and in the cache's home tier, and the prefix cache."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from kvsim.engine.capacity import Capacity
 from kvsim.engine.ledger import Ints, Ledger
 from kvsim.engine.prefix import PrefixCache, Run
+from kvsim.engine.radix import RadixCache
 from kvsim.engine.sequence import Sequence
 from kvsim.errors import UserError
 from kvsim.traces.trace import Blocks
@@ -28,14 +30,20 @@ class Memory:
     """
 
     def __init__(
-        self, layout: Layout, capacity: Capacity, ledger: Ledger, rows: Rows, caching: bool, blocks: Blocks | None
+        self,
+        layout: Layout,
+        capacity: Capacity,
+        ledger: Ledger,
+        rows: Rows,
+        caching: Callable[[int], PrefixCache | RadixCache] | None,
+        blocks: Blocks | None,
     ) -> None:
         self.layout, self.ledger = layout, ledger
         self.hbm_row, self.home_row = rows.hbm_row, rows.home_row
         self.block_bytes, self.block_tokens = layout.block_bytes, layout.block_tokens
         self.capacity = (capacity.pool_bytes[HBM], capacity.pool_bytes[layout.policy.placement.home])
         self.swap_room = 0 if layout.offloaded else capacity.pool_bytes[DRAM]
-        self.cache = PrefixCache(self.capacity[1] // self.block_bytes) if caching else None
+        self.cache = caching(self.capacity[1] // self.block_bytes) if caching else None
         self._blocks = blocks if caching else None
         if self._blocks and self._blocks.tokens % self.block_tokens:
             raise UserError(
@@ -73,7 +81,7 @@ class Memory:
         hbm_room, home_room = self.capacity
         if spare:
             home_room = int(home_room * (1 - spare))
-        return used_hbm + hbm + self.late_hbm <= hbm_room and used_home + home + self.late_home <= home_room
+        return used_home + home + self.late_home <= home_room and used_hbm + hbm + self.late_hbm <= hbm_room
 
     def steps_that_fit(self, step: int, steps: int, sequences: int, chunked: Sequence | None) -> int:
         """Of `steps` decode steps from `step` on, and a chunk of `chunked` in each, how many fit; at least 1."""
@@ -181,7 +189,7 @@ class Memory:
         hbm, home = self.used()
         if hbm > self.peak[0] or home > self.peak[1]:
             self.peak = (max(hbm, self.peak[0]), max(home, self.peak[1]))
-        if self.cache:
+        if self.cache and self.cache.idle_blocks:  # else there is nothing to evict
             self.cache.settle((self.capacity[1] - home) // self.block_bytes)
 
     def _hold(self, seq: Sequence, hbm: int, home: int) -> None:
@@ -198,18 +206,34 @@ class Memory:
         """A sequence's first `tokens` tokens as runs of full blocks: the trace's ids, then its own."""
         left, runs = tokens // self.block_tokens, []
         if self._blocks:
-            per_id, named = self._blocks.tokens // self.block_tokens, seq.prompt // self.block_tokens
-            first, last = self._blocks.start[seq.index], self._blocks.start[seq.index + 1]
-            for name in self._blocks.ids[first:last].tolist():
-                count = min(per_id, named, left)
-                if count <= 0:
+            named = self._named(seq, self._blocks) if seq.named is None else seq.named
+            for run in named:
+                if run[1] >= left:
                     break
-                runs.append((name, count))
-                named -= count
-                left -= count
+                runs.append(run)
+                left -= run[1]
+            if left and len(runs) < len(named):
+                runs.append((named[len(runs)][0], left))
+                return runs
         if left:
             runs.append((_own_id(seq), left))
         return runs
+
+    def _named(self, seq: Sequence, blocks: Blocks) -> list[Run]:
+        """Runs of full blocks that the trace names: of its prompt, or as far as the ids cover its output too."""
+        at, per_id = seq.index, blocks.tokens // self.block_tokens
+        left = (seq.prompt if blocks.covers is None else int(blocks.covers[at])) // self.block_tokens
+        part = slice(blocks.start[at], blocks.start[at + 1])
+        ids = blocks.ids[part].tolist()
+        counts = [1] * len(ids) if blocks.counts is None else blocks.counts[part].tolist()
+        seq.named = []
+        for name, count in zip(ids, counts, strict=True):
+            taken = min(count * per_id, left)
+            if not taken:
+                break
+            seq.named.append((name, taken))
+            left -= taken
+        return seq.named
 
 
 def _own_id(seq: Sequence) -> int:

@@ -44,6 +44,7 @@ class Replica:
         self.clock, self.scheduler, self.ledger, self.pricer = clock, scheduler, ledger, pricer
         self.columns, self.number, self.counters = columns, number, Counters()
         self.observers: list[Callable[[Replica, Span], None]] = []
+        self.on_end: Callable[[int], None] | None = None  # told each request that ends
         self.outstanding_tokens = 0
         self._span: Span | None = None
         self._wake: Call | None = None
@@ -80,28 +81,27 @@ class Replica:
             return
         self._span = span = self._price(plan, now_s, idle)
         self.counters.events += 1
-        self._wake_at(float(span.ends[-1]))
+        self._wake = self.clock.at(float(span.ends[-1]), STEP, self._commit)
 
     def _wake_at(self, time_s: float) -> None:
         self._wake = self.clock.at(time_s, STEP, self._commit)
 
     def _price(self, plan: Plan, now_s: float, idle: bool) -> Span:
-        scheduler, pricer, steps = self.scheduler, self.pricer, plan.steps
+        scheduler, pricer, steps, decodes, chunks = self.scheduler, self.pricer, plan.steps, plan.decodes, plan.chunks
         rows: Any = ()
-        if plan.decodes:
+        if decodes:
             single = steps == 1 and pricer.kinds == 1
             rows = scheduler.column if single else self.ledger.span(scheduler.step, steps)
         chunk: list[Num] | None = None
         end_s = 0.0
-        for seq in plan.chunks:
+        for seq in chunks:
             past = seq.computed if steps == 1 else seq.computed + seq.chunk * np.arange(steps)
             features = pricer.chunk(seq.chunk, past)
             chunk = features if chunk is None else [a + b for a, b in zip(chunk, features, strict=True)]
             if pricer.works_at_end and seq.computed + seq.chunk >= seq.tokens:
                 end_s += pricer.prompt_end(seq.tokens)
-        sequences = plan.decodes + len(plan.chunks)
-        work_s, gpu_s = pricer.price(plan.decodes, rows, chunk, len(plan.chunks), end_s)
-        cpu_s = self._cpu_step_s + self._cpu_seq_s * sequences
+        work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s)
+        cpu_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks))
         if steps == 1:
             if isinstance(work_s, np.ndarray):  # layer kinds priced each: arrays of one step
                 work_s, gpu_s = work_s.item(), np.asarray(gpu_s).item()
@@ -126,8 +126,9 @@ class Replica:
             return
         now_s = float(span.ends[span.steps - 1])
         self._account(span)
-        for observer in self.observers:
-            observer(self, span)
+        if self.observers:
+            for observer in self.observers:
+                observer(self, span)
         self._last_start_s = span.start_s if span.steps == 1 else float(span.ends[span.steps - 2])
         columns = self.columns
         for seq in span.plan.chunks:
@@ -144,6 +145,8 @@ class Replica:
         for seq in ended:
             columns.done_s[seq.index] = now_s
             self.outstanding_tokens -= seq.prompt
+            if self.on_end:
+                self.on_end(seq.index)
         self.counters.end_s = now_s
         self._begin(now_s, idle=False)
 

@@ -233,7 +233,7 @@ class Scheduler:
             self.step += steps
         memory.close()
         ended = self._end_decodes()
-        emitted = [seq for seq in plan.chunks if seq.computed >= seq.tokens]
+        emitted = [seq for seq in plan.chunks if seq.computed >= seq.tokens] if plan.chunks else []
         for seq in emitted:
             self.prefilling.remove(seq)
             seq.generated += 1

@@ -15,6 +15,7 @@ class Sequence:
         order: of admission; running sequences are ordered by it.
         rows, start, end: its ledger rows and the decode steps [start, end) that they cover.
         hbm, home: bytes allocated while prefilling (then the ledger knows).
+        named: its runs of blocks that the trace names, None until they are asked for.
         held: blocks by id that it shares through the prefix cache, `shared` of them.
         swapped: bytes of its cache in host DRAM, after a preemption by swapping.
     """
@@ -29,6 +30,7 @@ class Sequence:
         "held",
         "home",
         "index",
+        "named",
         "order",
         "prompt",
         "rows",
@@ -46,5 +48,6 @@ class Sequence:
         self.rows: Ints | None = None
         self.start = self.end = 0
         self.hbm = self.home = self.shared = self.swapped = 0
+        self.named: list[tuple[int, int]] | None = None
         self.held: dict[int, int] = {}
         self.first_plan = True  # not scheduled yet

@@ -7,18 +7,20 @@ import numpy as np
 
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
+from kvsim.engine.arrivals import ClosedLoop, Feed, OpenLoop
 from kvsim.engine.capacity import Capacity, capacity
-from kvsim.engine.clock import ARRIVAL, Call, Clock
+from kvsim.engine.clock import Clock
 from kvsim.engine.ledger import Ledger
 from kvsim.engine.memory import Memory
+from kvsim.engine.prefix_caches import prefix_cache
 from kvsim.engine.replica import Replica, Span
 from kvsim.engine.results import Columns
 from kvsim.engine.router import Router
 from kvsim.engine.scheduler import Scheduler
-from kvsim.engine.sequence import Sequence
 from kvsim.engine.serving import Serving
 from kvsim.specs.hardware import Machine
 from kvsim.specs.model import Model
+from kvsim.traces.loop import alone
 from kvsim.traces.trace import Trace
 from kvsim.traits.layout import Layout
 from kvsim.traits.policy import Policy
@@ -39,6 +41,7 @@ class Simulation:
     columns: Columns
     rejections: dict[str, int]
     stopped_s: float | None = None
+    closed: bool = False
 
 
 def simulate(
@@ -53,6 +56,8 @@ def simulate(
     exact: bool = False,
     until_s: float | None = None,
     observers: tuple[Observer, ...] = (),
+    closed: bool = False,
+    concurrency: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
     """Replay `trace` on `replicas` replicas of `tp` chips each.
@@ -61,6 +66,8 @@ def simulate(
         exact: step token by token instead of by spans; the results are the same.
         until_s: stop the clock there.
         observers: called after each span.
+        closed: send the turns of sessions when what they wait for has ended, not at their stamps; with `concurrency`,
+            that many sessions at a time.
         progress: called now and then with the number of requests that arrived.
     """
     if serving.weight_dtype:
@@ -69,8 +76,8 @@ def simulate(
     room = capacity(machine, layout, serving)
     pricer = Pricer(layout, Rates.of(machine, tp), serving.graph_sizes)
     clock = Clock()
-    columns = Columns.empty(trace.arrival_s, trace.prompt_tokens, trace.output_tokens)
-    caching = serving.prefix_caching and policy.reuse == "prefix"
+    columns = Columns.empty(trace.arrival_s.copy(), trace.prompt_tokens, trace.output_tokens)
+    caching = prefix_cache(serving, trace) if serving.prefix_caching and policy.reuse == "prefix" else None
     several = []
     for number in range(replicas):
         ledger = Ledger(pricer.rows)
@@ -79,12 +86,20 @@ def simulate(
         several.append(Replica(clock, scheduler, ledger, pricer, columns, number))
         several[-1].observers.extend(observers)
     rejections = reject(columns, layout, room, serving)
-    _Arrivals(clock, Router(several, serving.routing), columns, serving.api_s, progress).next()
+    router = Router(several, serving.routing, trace.sessions)
+    if closed:
+        sessions = trace.sessions or alone(len(trace))
+        feed: Feed = ClosedLoop(clock, router, columns, serving.api_s, progress, sessions, concurrency)
+        for replica in several:
+            replica.on_end = feed.ended
+    else:
+        feed = OpenLoop(clock, router, columns, serving.api_s, progress)
+    feed.begin()
     clock.run_until(until_s)
     for replica in several:
         replica.counters.add_up()
         np.add.at(columns.preemptions, replica.scheduler.preempted, 1)
-    return Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s)
+    return Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s, closed)
 
 
 def reject(columns: Columns, layout: Layout, room: Capacity, serving: Serving) -> dict[str, int]:
@@ -104,35 +119,3 @@ def reject(columns: Columns, layout: Layout, room: Capacity, serving: Serving) -
         bad |= over
     columns.rejected[:] = bad
     return {reason: count for reason, count in reasons.items() if count}
-
-
-class _Arrivals:
-    """Feeds requests to the router at their times, one event each, none of them before its turn."""
-
-    def __init__(
-        self, clock: Clock, router: Router, columns: Columns, api_s: float, progress: Callable[[int], None] | None
-    ) -> None:
-        self._clock, self._router, self._columns, self._progress = clock, router, columns, progress
-        kept = np.flatnonzero(~columns.rejected)
-        self._kept, self._at = kept, 0
-        self._visible_s = columns.arrival_s + api_s
-        self._batch: list[tuple[int, float, int, int]] = []
-
-    def next(self) -> None:
-        """Schedule the next arrival."""
-        if not self._batch:
-            some = self._kept[self._at : self._at + 4096]
-            self._at += len(some)
-            if self._progress:
-                self._progress(self._at)
-            figures = (self._visible_s, self._columns.prompt_tokens, self._columns.output_tokens)
-            self._batch = list(zip(some.tolist(), *(figure[some].tolist() for figure in figures), strict=True))[::-1]
-        if self._batch:
-            self._clock.at(self._batch[-1][1], ARRIVAL, self._arrive)
-
-    def _arrive(self, call: Call) -> None:
-        index, visible_s, prompt, output = self._batch.pop()
-        replica = self._router.choose()
-        self._columns.replica[index] = replica.number
-        replica.submit(Sequence(index, prompt, output, visible_s))
-        self.next()

@@ -1,4 +1,4 @@
-"""What exists, as objects for `kvsim list --json`: machines, models, policies, serving presets, workloads."""
+"""What exists, as objects for `kvsim list --json`: machines, models, policies, orders of eviction, ..."""
 
 import dataclasses
 import re
@@ -98,6 +98,26 @@ def serving() -> list[Entry]:
     return entries
 
 
+def prefix() -> list[Entry]:
+    """Orders of eviction of a prefix cache: what `--eviction` and the setting `prefix_eviction` take."""
+    entries = []
+    for name in find.paper_names("prefix"):
+        kind = find.paper("eviction", "prefix", name)
+        found = kind()
+        entries.append(
+            {
+                "name": name,
+                "about": found.title,
+                "source": found.source,
+                "knows_future": found.knows_future,
+                "needs_sessions": found.needs_sessions,
+                "parameters": {field.name: getattr(found, field.name) for field in dataclasses.fields(kind)},
+                "parameters_about": " ".join((kind.__doc__ or "").split()) if dataclasses.fields(kind) else "",
+            }
+        )
+    return entries
+
+
 def settings() -> list[Entry]:
     """Fields that `--set` takes: default and meaning, read from the docstring of Serving."""
     fields = [field.name for field in dataclasses.fields(Serving)]
@@ -144,6 +164,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "models": models,
     "policies": policies,
     "serving": serving,
+    "prefix": prefix,
     "traces": traces,
 }
 

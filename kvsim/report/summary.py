@@ -25,7 +25,7 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
     arrived = columns.arrival_s <= (np.inf if run.stopped_s is None else run.stopped_s)
     counted = arrived & (columns.arrival_s >= warmup_s)
     done = counted & np.isfinite(columns.done_s)
-    start_s = float(columns.arrival_s[counted][0]) if counted.any() else 0.0
+    start_s = float(columns.arrival_s[counted].min()) if counted.any() else 0.0
     end_s = float(columns.done_s[done].max()) if done.any() else start_s
     duration_s = end_s - start_s
     output = int(columns.output_tokens[done].sum())
@@ -35,6 +35,7 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
     keys = ("prompt_tokens", "hit_tokens", "sequences", "steps")
     total = {key: sum(getattr(replica.counters, key) for replica in run.replicas) for key in keys}
     return {
+        "loop": "closed" if run.closed else "open",
         "requests": {
             "injected": int(arrived.sum()),
             "completed": int(np.isfinite(columns.done_s).sum()),
@@ -48,6 +49,7 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
         "tpot_s": _spread(_tpot_s(run, done)),
         "e2e_s": _spread(columns.done_s[done] - columns.arrival_s[done]),
         "queue_s": _spread(columns.scheduled_s[done] - columns.arrival_s[done]),
+        "sessions": _sessions(run),
         "prompt_tokens": int(columns.prompt_tokens[done].sum()),
         "output_tokens": output,
         "output_tokens_per_s": _ratio(output, duration_s),
@@ -95,6 +97,20 @@ def _spread(values: Floats) -> dict[str, float | None]:
         return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTILES)))
     ranks = np.percentile(values, PERCENTILES)
     return {"mean": float(values.mean()), **{f"p{p}": float(v) for p, v in zip(PERCENTILES, ranks, strict=True)}}
+
+
+def _sessions(run: Simulation) -> dict[str, Any] | None:
+    """How many sessions there are and are done, and the seconds from their first arrival to their last token."""
+    sessions, columns = run.trace.sessions, run.columns
+    if sessions is None:
+        return None
+    which = np.unique(sessions.id, return_inverse=True)[1]
+    many = int(which.max()) + 1
+    begin_s, end_s = np.full(many, np.inf), np.full(many, -np.inf)
+    np.minimum.at(begin_s, which, np.nan_to_num(columns.arrival_s, nan=np.inf))
+    np.maximum.at(end_s, which, np.where(columns.rejected, -np.inf, np.nan_to_num(columns.done_s, nan=np.inf)))
+    done = np.isfinite(end_s)  # all its requests that were not rejected are done, and there is one
+    return {"count": many, "completed": int(done.sum()), "e2e_s": _spread(end_s[done] - begin_s[done])}
 
 
 def _tpot_s(run: Simulation, done: NDArray[np.bool_]) -> Floats:

@@ -67,7 +67,13 @@ def _title(report: Report) -> list[str]:
 def _latency(figures: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'latency':<24}" + "".join(f"{name:>12}" for name in _PERCENTILES)
     for key, label in _LATENCIES.items():
-        yield f"  {label:<22}" + "".join(f"{seconds(figures[key][name]):>12}" for name in _PERCENTILES)
+        yield _spread(label, figures[key])
+    if sessions := figures["sessions"]:
+        yield _spread("whole session", sessions["e2e_s"])
+
+
+def _spread(label: str, spread: Mapping[str, Any]) -> str:
+    return f"  {label:<22}" + "".join(f"{seconds(spread[name]):>12}" for name in _PERCENTILES)
 
 
 def _traffic(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -75,6 +81,8 @@ def _traffic(figures: Mapping[str, Any]) -> Iterator[str]:
     left = "".join(f", {asked[state]:,} still {state}" for state in ("running", "queued") if asked[state])
     rate = f"{digits(asked['completed'] / duration_s)} requests/s" if duration_s else "-"
     yield row("requests", f"{asked['completed']:,} of {asked['injected']:,} completed in {seconds(duration_s)}{left}")
+    if sessions := figures["sessions"]:
+        yield row("sessions", f"{sessions['completed']:,} of {sessions['count']:,} completed, {figures['loop']} loop")
     for reason, many in figures["rejections"].items():
         yield from wrapped(f"{many:,}: {reason}", " " * 20, row("  rejected", ""))
     prompts = figures["prompt_tokens"] / duration_s if duration_s else None

@@ -57,7 +57,9 @@ def parts(spec: Generate, seed: int, name: str, folder: Path = Path()) -> Iterat
     shares = [(share.weight, share.prompt, share.output) for share in spec.mix or []]
     if spec.prompt and spec.output:
         shares = [(1.0, spec.prompt, spec.output)]
-    pairs = read_trace(folder / spec.lengths_from, lengths_only=True) if spec.lengths_from else None
+    pairs = None
+    if spec.lengths_from:
+        pairs = read_trace(folder / spec.lengths_from, lengths_only=True, tokenizer=spec.tokenizer)
     begin_s: float | None = None
     for arrival_s in _arrivals(spec, for_arrivals, folder):
         if pairs:

@@ -23,6 +23,7 @@ def open_trace(
     limit: int | None = None,
     dither: str | None = None,
     seed: int | None = None,
+    tokenizer: str | None = None,
 ) -> tuple[Trace, "Workload | None"]:
     """The requests that `text` names, and the workload YAML if it names one. What is given here goes before the YAML.
 
@@ -30,7 +31,7 @@ def open_trace(
         UserError: no such file or workload, or a fault in it: which, and what would be right.
     """
     path = _find(str(text))
-    about_file: dict[str, Any] = {"format": format, "columns": columns, "time_unit": time_unit}
+    about_file: dict[str, Any] = {"format": format, "columns": columns, "time_unit": time_unit, "tokenizer": tokenizer}
     if path.suffix not in _YAML:
         return read_trace(path, **about_file, limit=limit, dither=dither, seed=seed or 0), None
 
@@ -54,7 +55,8 @@ def open_trace(
     if source.suffix in _YAML:
         raise UserError(f"{path}: trace: must be a trace file, but got the YAML {source.name}")
     if not any(about_file.values()):
-        about_file = {"format": workload.format, "columns": workload.map, "time_unit": workload.time_unit}
+        keys = {"format": "format", "columns": "map", "time_unit": "time_unit", "tokenizer": "tokenizer"}
+        about_file = {option: getattr(workload, key) for option, key in keys.items()}
     return read_trace(source, **about_file, limit=limit, dither=dither or workload.dither, seed=seed), workload
 
 

@@ -47,18 +47,37 @@ def csv_chunks(source: Source, layout: Layout) -> Iterator[Chunk]:
     reader = csv.reader(source.lines(), strict=True)
     above = source.first_line - 1
     header = _header(source, reader, above)
-    for name in layout.names:
-        if header.count(name) != 1:
-            where = source.at(above + reader.line_num)
-            if name in header:
-                raise UserError(f"{where}: column {name!r} is there {header.count(name)} times")
-            raise unknown("column", name, header[:50], where)
+    _check_names(header, layout.names, source.at(above + reader.line_num))
     pick = itemgetter(*(header.index(name) for name in layout.names))
     first = above + reader.line_num + 1
     for rows in _batches(source, reader, above, _CSV_ROWS):
         chunk = _fast_csv(rows, first, len(header), pick, layout)
         yield _strict(source, _numbered(source, rows, first, header), layout) if chunk is None else chunk
         first = above + reader.line_num + 1
+
+
+def csv_rows(source: Source, names: Iterable[str]) -> Iterator[Row]:
+    """(line, cells by column) of a CSV with a header that has these columns, and perhaps others.
+
+    Raises:
+        UserError: as for `csv_chunks`, figures aside.
+    """
+    reader = csv.reader(source.lines(), strict=True)
+    above = source.first_line - 1
+    header = _header(source, reader, above)
+    _check_names(header, names, source.at(above + reader.line_num))
+    first = above + reader.line_num + 1
+    for rows in _batches(source, reader, above, _CSV_ROWS):
+        yield from _numbered(source, rows, first, header)
+        first = above + reader.line_num + 1
+
+
+def _check_names(header: list[str], names: Iterable[str], where: str) -> None:
+    for name in names:
+        if header.count(name) != 1:
+            if name in header:
+                raise UserError(f"{where}: column {name!r} is there {header.count(name)} times")
+            raise unknown("column", name, header[:50], where)
 
 
 def _header(source: Source, reader: Any, above: int) -> list[str]:

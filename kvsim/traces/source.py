@@ -45,12 +45,16 @@ class Source:
         self.block_tokens = 0
         self.rows = 0  # yielded so far, where a reader counts them
         self.timed = True  # False: later turns of sessions have no stamps
+        self.tokenizer: str | None = None  # of formats with text: what counts its tokens
+        self._open()
+
+    def _open(self) -> None:
         try:
-            self._raw = path.open("rb")
+            self._raw = self.path.open("rb")
             packed = self._raw.peek(2)[:2] == _GZIP
         except (OSError, ValueError) as error:
             what = getattr(error, "strerror", None) or error
-            raise UserError(f"{path}: {what}; expected a trace file: CSV or JSON lines, plain or gzip") from None
+            raise UserError(f"{self.path}: {what}; expected a trace file: CSV or JSON lines, plain or gzip") from None
         self._stream: Any = gzip.GzipFile(fileobj=self._raw, mode="rb") if packed else self._raw
         self._blocks = self._read_blocks()
         try:

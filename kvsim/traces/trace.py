@@ -27,11 +27,13 @@ class Blocks:
     start: Ints
     tokens: int
     counts: Ints | None = None  # blocks of each entry of `ids`; None: one each
+    covers: Ints | None = None  # tokens of each request that its ids name; None: its prompt
 
     def take(self, rows: NDArray[np.intp]) -> "Blocks":
         """The blocks of these requests, in this order."""
         source, start = taken(self.start, rows)
-        return Blocks(self.ids[source], start, self.tokens, None if self.counts is None else self.counts[source])
+        counts = None if self.counts is None else self.counts[source]
+        return Blocks(self.ids[source], start, self.tokens, counts, None if self.covers is None else self.covers[rows])
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,9 @@ def gather(
     trace = Trace(name, arrival, prompt, output, notes=tuple(notes), **_others(columns, block_tokens, timed))
     late = int(np.count_nonzero(arrival < np.maximum.accumulate(arrival)))
     if late:
-        note = f"{late:,} rows came after a row that arrives later: sorted by arrival"
+        note = "sessions overlap: their rows are sorted by arrival"
+        if not trace.sessions:
+            note = f"{late:,} rows came after a row that arrives later: sorted by arrival"
         trace = replace(trace.take(np.argsort(arrival, kind="stable")), notes=(*trace.notes, note))
     return replace(trace, arrival_s=trace.arrival_s - trace.arrival_s[0])
 

@@ -1,5 +1,7 @@
 """A workload YAML: a trace file or a generator, and the model, hardware and policy that it is meant for."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from kvsim.specs.load import Spec
@@ -49,6 +51,7 @@ class Generate(Spec):
     output: Length | None = None
     mix: list[Share] | None = Field(default=None, min_length=1)
     lengths_from: str | None = Field(default=None, description="a file relative to the YAML")
+    tokenizer: str | None = Field(default=None, description="of lengths_from, if that is text")
     prefixes: Prefixes | None = None
     conversations: Conversations | None = None
     agents: Agents | None = None
@@ -68,6 +71,8 @@ class Generate(Spec):
                 "needs one of prompt and output, mix, lengths_from, conversations, agents, rag, servegen, "
                 f"but got {' and '.join(given) or 'none'}"
             )
+        if self.tokenizer is not None and self.lengths_from is None:
+            raise ValueError("tokenizer is for the text of lengths_from")
         for key in ("arrivals", "prefixes"):
             if wholes and getattr(self, key) is not None:
                 raise ValueError(f"{wholes[0]} take{'' if wholes[0][-1] == 's' else 's'} no {key}")
@@ -85,8 +90,10 @@ class Workload(Spec):
     format: str | None = None
     map: dict[str, str] | None = None
     time_unit: str | None = None
+    tokenizer: str | None = None
     dither: str | None = None
     limit: int | None = Field(default=None, ge=1)
+    loop: Literal["closed", "open"] | None = Field(default=None, description="of sessions")
     seed: int = Field(default=0, ge=0, lt=2**63)
     model: str | None = None
     hw: str | None = None
@@ -99,7 +106,7 @@ class Workload(Spec):
     def _one_source(self) -> "Workload":
         if (self.trace is None) == (self.generate is None):
             raise ValueError("needs either trace or generate")
-        options = [key for key in ("format", "map", "time_unit") if getattr(self, key) is not None]
+        options = [key for key in ("format", "map", "time_unit", "tokenizer") if getattr(self, key) is not None]
         if self.generate and options:
             raise ValueError(f"{options[0]} is for a trace, not for generate")
         return self

@@ -107,11 +107,14 @@ def test_op(kvsim_cli: Cli) -> None:
     assert figures["efficiency"] == pytest.approx(figures["roofline_s"] / figures["seconds"])
     rows = json.loads(kvsim_cli("op", "gemm", "m=16,32", "n=4096", "k=14336", "--hw", "h100", "--json").out)
     assert rows["seconds"][0] == pytest.approx(figures["seconds"])
+    assert rows["bound"] == ["HBM bandwidth", "HBM bandwidth"]
+    mixed = json.loads(kvsim_cli("op", "gemm", "m=16,8192", "n=4096", "k=14336", "--hw", "h100", "--json").out)
+    assert mixed["bound"] == ["HBM bandwidth", "bf16 FLOPs"]
     table = kvsim_cli("op", "copy", "lane=h2d", "bytes=1 GB", "--hw", "rtx4090").out
-    assert "copy lane=h2d bytes=1 GB on rtx4090" in table and "bound by host link" in table
+    assert "copy lane=h2d bytes=1 GB on rtx4090" in table and "host link" in table and "datasheet rates" in table
 
 
-@pytest.mark.parametrize("what", ["hw", "models", "policies", "serving", "traces"])
+@pytest.mark.parametrize("what", ["hw", "models", "policies", "serving", "prefix", "traces"])
 def test_list(kvsim_cli: Cli, what: str) -> None:
     found = json.loads(kvsim_cli("list", what, "--json").out)
     lines = kvsim_cli("list", what).out
@@ -122,6 +125,9 @@ def test_list(kvsim_cli: Cli, what: str) -> None:
         kivi = next(entry for entry in found[what] if entry["name"] == "kivi")
         assert (kivi["arxiv"], kivi["sets"]) == ("2402.02750", ["quantizer"])
         assert kivi["parameters"]["bits"] == 2 and "kivi:bits=2:group=32:residual=128" in lines
+    if what == "prefix":
+        assert {entry["name"] for entry in found[what] if entry["knows_future"]} == {"belady", "succinct"}
+        assert "succinct:accuracy=0.9:prompts=true:seed=0  accuracy: probability that a bit is right" in lines
     if what == "serving":
         assert all(field["about"] for field in found["settings"]), "a field of Serving has no line in its docstring"
         assert "max_num_seqs=256" in lines and "[recompute|swap]" in lines

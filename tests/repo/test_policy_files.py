@@ -10,9 +10,10 @@ import pytest
 
 from kvsim import find
 from kvsim.engine.serving import Serving
+from kvsim.traits.eviction import Eviction
 from kvsim.traits.policy import Paper
 
-FOLDERS = {"kv": Paper, "serving": Serving}
+FOLDERS = {"kv": Paper, "serving": Serving, "prefix": Eviction}
 CASES = [(folder, name) for folder in FOLDERS for name in find.paper_names(folder)]
 
 
@@ -39,7 +40,7 @@ def test_it_says_what_it_is(folder: str, name: str) -> None:
 
 @pytest.mark.parametrize(("folder", "name"), CASES)
 def test_it_names_its_source(folder: str, name: str) -> None:
-    """An arXiv number or a repository; in a serving preset's docstring, which may name a conference instead."""
+    """An arXiv number or a repository; in other docstrings, which may name a conference instead."""
     kind = _class(folder, name)
     module = inspect.getdoc(_module(kind)) or ""
     if folder == "kv":
@@ -49,14 +50,18 @@ def test_it_names_its_source(folder: str, name: str) -> None:
         assert re.fullmatch(r"([\w.-]+/[\w.-]+)?", kind.repo), kind.repo
         for source in filter(None, (kind.arxiv,)):
             assert f"arXiv:{source}" in module
-    else:
-        known = r"arXiv:\d{4}\.\d{4,5}|[\w-]+/[\w-]+|(OSDI|SOSP|MLSys|ISCA|FAST) \d{4}|FasterTransformer"
-        assert re.search(known, module), module
+        return
+    if folder == "prefix":
+        assert kind.title and kind.source in module
+    known = (
+        r"arXiv:\d{4}\.\d{4,5}|[\w-]+/[\w-]+|(OSDI|SOSP|MLSys|ISCA|FAST|IBM Systems Journal) \d{4}|FasterTransformer"
+    )
+    assert re.search(known, module), module
 
 
-@pytest.mark.parametrize("name", find.paper_names("kv"))
-def test_every_parameter_is_documented(name: str) -> None:
-    kind = _class("kv", name)
+@pytest.mark.parametrize(("folder", "name"), [case for case in CASES if case[0] != "serving"])
+def test_every_parameter_is_documented(folder: str, name: str) -> None:
+    kind = _class(folder, name)
     for field in dataclasses.fields(kind):
         assert re.search(rf"\b{field.name}\b(, \w+)*:", kind.__doc__ or ""), f"{name}: {field.name} is not explained"
 

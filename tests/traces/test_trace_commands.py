@@ -46,6 +46,51 @@ def test_stats_table_names_what_was_assumed() -> None:
         assert words in out
 
 
+def test_stats_of_caches() -> None:
+    words = ("stats", "conversations", "--cache", "100, 2022", "--eviction", "belady,succinct:accuracy=1,lru")
+    figures = json.loads(_run(*words, "--json").stdout)
+    curve = figures["cache"]
+    assert (curve["block_tokens"], curve["capacity_blocks"], curve["left_out"]) == (512, [100, 2022], [])
+    assert curve["infinite_hit_ratio_tokens"] == figures["hit_ratio_tokens"]
+    ratios = curve["hit_ratio_tokens"]
+    assert list(ratios) == ["belady", "succinct:accuracy=1", "lru"]
+    assert ratios["lru"][0] < ratios["belady"][0] == ratios["succinct:accuracy=1"][0] < figures["hit_ratio_tokens"]
+    assert all(points[1] == figures["hit_ratio_tokens"] for points in ratios.values())  # all blocks fit
+    table = _run(*words).stdout.splitlines()
+    heading = next(number for number, line in enumerate(table) if line.endswith("2,022") and "of 512" in line)
+    rows = [line.split() for line in table[heading + 1 : heading + 5]]
+    assert [row[0] for row in rows] == ["succinct:accuracy=1", "lru", "belady", "infinite"]
+    assert [row[-1] for row in rows] == ["79.2%"] * 4
+
+
+def test_caches_of_a_trace_without_sessions() -> None:
+    out = _run("stats", "conversations", "--cache", "100").stdout
+    assert "- left out: sessions expected soonest stay (session-aware): the trace has no" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--cache", "1000,x"), "--cache: capacities are whole numbers of blocks, such as 1000,10000, but got 'x'"),
+        (("--cache", "0"), "but got '0'"),
+        (("--cache", "1,,2"), "but got ''"),
+        (("--cache", "1" * 30), "but got '111"),
+        (("--cache", "5,7,5"), "--cache: 5 is given twice"),
+        (("--eviction", "lru"), "--eviction: is of --cache"),
+        (("--cache", "5", "--eviction", "lru,lru"), "--eviction: lru is given twice"),
+        (("--cache", "5", "--eviction", "lfru"), "unknown eviction 'lfru': did you mean"),
+        (("--cache", "5", "--eviction", "lru:k=2"), "unknown parameter 'k'"),
+        (("--cache", "5", "--eviction", "session-aware"), "needs sessions"),
+    ],
+)
+def test_mistakes_of_caches(words: tuple[str, ...], message: str) -> None:
+    assert message in _fails("stats", "conversations", *words)
+
+
+def test_caches_need_blocks() -> None:
+    assert "has no block ids" in _fails("stats", "quickstart", "--limit", "5", "--cache", "10")
+
+
 def test_stats_of_a_workload_without_blocks() -> None:
     out = _run("stats", "quickstart", "--limit", "5").stdout
     assert "nothing is known of shared prefixes" in out

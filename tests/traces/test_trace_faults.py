@@ -29,13 +29,15 @@ def _write(folder: Path, data: str | bytes) -> Path:
         (b"\x1f\x8b\x08\x00garbage", "gzip data is damaged"),
         (b"\x00" * 5000, "no trace format has the columns"),
         (b"hello\n", "no trace format has the columns 'hello'"),
-        (b"{\n", "trace:1: invalid JSON"),
-        (b'[{"timestamp": 0}]\n', "is a JSON array"),
-        (b"[" * 100_000, "is a JSON array"),
+        (b"{\n", "invalid JSON: unexpected end of data"),
+        (b'[{"timestamp": 0}]\n', "no trace format has the keys 'timestamp'"),
+        (b'[{"timestamp": 0, "input_length": 1, "hash_ids": []}]\n', "expected a CSV, or one JSON object a line"),
+        (b"[" * 100_000, "invalid JSON"),
         (b'{"a": ' + b"[" * 100_000 + b"\n", "invalid JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}\n", "invalid JSON"),
         (b"x" * 10_000_000, "is longer than 8000000 bytes"),
-        (b'{"a": "' + b"x" * 10_000_000 + b'"}\n', "is longer than"),
+        (b'{"a": "' + b"x" * 10_000_000 + b'"}\n', "no trace format has the keys 'a'"),
+        (b'{"kvsim_trace": 1}\n{"a": "' + b"x" * 10_000_000 + b'"}\n', "is longer than"),
         (b"TIMESTAMP,ContextTokens,GeneratedTokens\n" + b"1" * 10_000_000 + b"\n", "trace:2: is longer than"),
         (VIDUR.encode() + b"1,2\n", "trace:2: has 2 columns, expected 3"),
         (VIDUR.encode() + b"1,2,3,4\n", "trace:2: has 4 columns, expected 3"),
@@ -46,8 +48,8 @@ def _write(folder: Path, data: str | bytes) -> Path:
         (VIDUR.encode() + b"1," + b"2" * 200_000 + b",3\n", "CSV: field larger"),
         (b"num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio\n3,4,7,1\n", "lengths_from"),
         (b"a,a,num_prefill_tokens,num_decode_tokens,arrived_at,arrived_at\n1,1,1,1,1,1\n", "is there 2 times"),
-        (b'{"session_id": 1, "arrival_time_ns": 0, "sub_requests": []}\n', "sessions"),
-        (b'{"session_id": 1, "timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": [1]}\n', "sessions"),
+        (b'{"session_id": 1, "arrival_time_ns": 0, "sub_requests": []}\n', "has no requests"),
+        (b'{"session_id": 1, "delay": 5, "input_length": 1, "output_length": 1, "hash_ids": [1]}\n', "no timestamp"),
         (b'{"kvsim_trace": 2}\n', "kvsim_trace must be 1, but got 2"),
         (b'{"kvsim_trace": 1, "block_tokens": -1}\n', "block_tokens must be a whole number"),
         (b'{"kvsim_trace": 1, "notes": 3}\n', "notes must be a list"),
@@ -62,8 +64,8 @@ def test_bad_file_is_one_line(data: bytes, message: str, tmp_path: Path) -> None
     assert len(str(caught.value)) < 600 + len(str(tmp_path))
 
 
-def test_missing_file_folder_and_name_with_nul() -> None:
-    for path in ("/nowhere/at/all.csv", "/", "a\0b"):
+def test_missing_file_folder_and_name_with_nul(tmp_path: Path) -> None:
+    for path in ("/nowhere/at/all.csv", tmp_path, "a\0b"):
         with pytest.raises(UserError, match="expected a trace file"):
             read_trace(path)
 
