@@ -73,7 +73,11 @@ def files(text: str | Path) -> list[Path]:
     workload = load(Workload, path)
     arrivals = workload.generate and workload.generate.arrivals
     read = (workload.trace, workload.generate and workload.generate.lengths_from, arrivals and arrivals.trace)
-    return [path, *chain.from_iterable(_in(path.parent / name) for name in read if name)]
+    named = [path, *chain.from_iterable(_in(path.parent / name) for name in read if name)]
+    if workload.generate and workload.generate.servegen:
+        pool = path.parent / workload.generate.servegen.pool
+        named += sorted(pool.glob("chunk-*")) if pool.is_dir() else [pool]
+    return named
 
 
 def _in(path: Path) -> list[Path]:

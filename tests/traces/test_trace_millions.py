@@ -7,7 +7,7 @@ from pathlib import Path
 from kvsim.traces.read import read_trace
 
 _CODE = (
-    "import resource, sys; from click.testing import CliRunner; from kvsim.cli.trace import trace; "
+    "import resource, sys; from click.testing import CliRunner; from kvsim.cli.trace_tools import trace; "
     "done = CliRunner().invoke(trace, sys.argv[1:]); assert done.exit_code == 0, done; "
     "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
 )
