@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kvsim.decide.compare import compare as compare
     from kvsim.errors import UserError as UserError
     from kvsim.oneop import op as op
     from kvsim.onestep import step as step
@@ -24,11 +25,12 @@ __version__ = "0.1.0"
 _HOMES = {
     "Report": "kvsim.replay",
     "UserError": "kvsim.errors",
+    "compare": "kvsim.decide.compare",
     "op": "kvsim.oneop",
     "run": "kvsim.replay",
     "step": "kvsim.onestep",
 }
-__all__ = ["Report", "UserError", "__version__", "op", "run", "step"]
+__all__ = ["Report", "UserError", "__version__", "compare", "op", "run", "step"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,11 @@ COMMANDS = {
     "step": ("kvsim.cli.step", "step_command", "Price one step of a replica, Op by Op and lane by lane."),
     "op": ("kvsim.cli.op", "op_command", "Price one Op by its shape: a kernel, a copy or a collective."),
     "validate": ("kvsim.cli.validate", "validate_command", "Hold predicted kernel times against measured ones."),
+    "compare": (
+        "kvsim.cli.compare",
+        "compare_command",
+        "Replay TRACE on several machines under several policies, and say which to take.",
+    ),
     "list": (
         "kvsim.cli.listing",
         "list_command",
