@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from kvsim.onestep import step as step
     from kvsim.replay import Report as Report
     from kvsim.replay import run as run
+    from kvsim.study.sweeping import Sweep as Sweep
+    from kvsim.study.sweeping import sweep as sweep
 
 __version__ = "0.1.0"
 
@@ -23,12 +25,14 @@ __version__ = "0.1.0"
 # the function.
 _HOMES = {
     "Report": "kvsim.replay",
+    "Sweep": "kvsim.study.sweeping",
     "UserError": "kvsim.errors",
     "op": "kvsim.oneop",
     "run": "kvsim.replay",
     "step": "kvsim.onestep",
+    "sweep": "kvsim.study.sweeping",
 }
-__all__ = ["Report", "UserError", "__version__", "op", "run", "step"]
+__all__ = ["Report", "Sweep", "UserError", "__version__", "op", "run", "step", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
