@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from kvsim.onestep import step as step
     from kvsim.replay import Report as Report
     from kvsim.replay import run as run
+    from kvsim.study.sweeping import Sweep as Sweep
+    from kvsim.study.sweeping import sweep as sweep
 
 __version__ = "0.1.0"
 
@@ -24,13 +26,16 @@ __version__ = "0.1.0"
 # the function.
 _HOMES = {
     "Report": "kvsim.replay",
+    "Sweep": "kvsim.study.sweeping",
     "UserError": "kvsim.errors",
     "compare": "kvsim.decide.compare",
     "op": "kvsim.oneop",
     "run": "kvsim.replay",
     "step": "kvsim.onestep",
+    "sweep": "kvsim.study.sweeping",
 }
 __all__ = ["Report", "UserError", "__version__", "compare", "op", "run", "step"]
+__all__ = ["Report", "Sweep", "UserError", "__version__", "op", "run", "step", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,6 +23,7 @@ COMMANDS = {
         "compare_command",
         "Replay TRACE on several machines under several policies, and say which to take.",
     ),
+    "sweep": ("kvsim.cli.sweep", "sweep_command", "Run every point of a study, and go on where it was interrupted."),
     "list": (
         "kvsim.cli.listing",
         "list_command",
