@@ -10,8 +10,8 @@ from pathlib import Path
 from kvsim.errors import UserError
 from kvsim.traces.write import replacing
 
-REPORT = "report.json"
-NAMES = (REPORT, "requests.parquet", "latency.png", "memory.png", "batch.png")
+REPORT, PAGE = "report.json", "report.html"
+NAMES = (REPORT, PAGE, "requests.parquet", "latency.png", "memory.png", "batch.png")
 
 
 def check_file(path: Path) -> None:
