@@ -69,7 +69,11 @@ def _cards(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     peak, whole = found["peak_bytes"]["hbm"], found["capacity_bytes"]["hbm"]
     yield "HBM at its fullest", percent(peak / whole), f"{amount(peak)} of {amount(whole)} a chip"
     yield "cache of a token", amount(found["kv_bytes_per_token"]), f"{found['kv_capacity_tokens']:,} tokens fit"
-    yield "prompt tokens cached", percent(found["prefix_hit_ratio"]), plural(found["preemptions"], "preemption")
+    yield (
+        "prompt tokens cached",
+        percent(found["prefix_hit_ratio"]),
+        f"of {found['prompt_tokens']:,} were there already",
+    )
 
 
 def _latency(report: Report) -> Html:
@@ -104,7 +108,8 @@ def _memory(report: Report, record: Record) -> Html:
         "What memory holds",
         paragraph(
             f"The cache is at home in {home}: {digits(found['kv_bytes_per_token'])} bytes a token of context, "
-            f"{found['kv_capacity_tokens']:,} tokens fit in a replica."
+            f"{found['kv_capacity_tokens']:,} tokens fit in a replica. Running short of room led to "
+            f"{plural(found['preemptions'], 'preemption')}."
         ),
         figures(*runcharts.memory(report, record)),
         beside(

@@ -59,7 +59,12 @@ def life(run: Simulation, away: Away, index: int) -> Life:
         reread_s,
     )
     prompt, output = int(columns.prompt_tokens[index]), int(columns.output_tokens[index])
-    return Life(index + 1, prompt, output, int(columns.preemptions[index]), parts_s)
+    return Life(index + 1, prompt, output, int(columns.preemptions[index]), tuple(map(_clean, parts_s)))
+
+
+def _clean(part_s: float) -> float:
+    """A difference of times without its rounding: nothing here is shorter than a nanosecond."""
+    return part_s if abs(part_s) > 1e-9 else 0.0
 
 
 def _order(run: Simulation) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -159,4 +159,4 @@ def test_it_prints(browser: Any, page: Path) -> None:
     printed = base64.b64decode(
         browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})["data"]
     )
-    assert printed.startswith(b"%PDF-") and 1 <= printed.count(b"/Type /Page\n") <= 5
+    assert printed.startswith(b"%PDF-") and 1 <= printed.count(b"/Type /Page\n") <= 6
