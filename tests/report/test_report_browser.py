@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -89,17 +90,29 @@ def test_it_opens_without_errors_and_asks_for_nothing(browser: Any, page: Path) 
     assert [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
 
 
+def _read_aloud(browser: Any, roles: dict[str, int]) -> list[tuple[str, str]]:
+    """Role and name of all that a screen reader meets, once there are as many of `roles` as expected or 5 s are over."""
+    for _ in range(50):
+        nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        found = [
+            (node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]
+        ]
+        if all(sum(role == one for one, _ in found) == many for role, many in roles.items()):
+            break
+        time.sleep(0.1)  # the tree is built a little later than the page
+    return found
+
+
 def test_what_is_read_aloud_has_names(browser: Any, page: Path) -> None:
     _open(browser, page)
-    nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
-    roles = [role for role, _ in named]
     charts = browser.execute_script("return document.querySelectorAll('svg.chart').length")
     tables = browser.execute_script("return document.querySelectorAll('table').length")
-    assert (roles.count("image") + roles.count("img"), roles.count("table")) == (charts, tables)
+    named = _read_aloud(browser, {"image": charts, "table": tables})
+    roles = [role for role, _ in named]
+    assert (roles.count("image"), roles.count("table")) == (charts, tables)
     assert roles.count("columnheader") >= tables and roles.count("rowheader") >= tables
     for role, name in named:
-        if role in ("image", "img", "table", "figure", "region", "heading"):
+        if role in ("image", "table", "figure", "region", "heading"):
             assert name.strip(), role
     levels = browser.execute_script("return [...document.querySelectorAll('h1,h2,h3,h4')].map(h => +h.tagName[1])")
     assert levels[0] == 1 and set(levels[1:]) == {2}
@@ -113,7 +126,7 @@ def test_text_stands_out(browser: Any, page: Path, scheme: str, media: str) -> N
     for text, ink, under, size in texts:
         under = under[:3] if len(under) == 3 or under[3] else [255, 255, 255]
         assert _contrast(ink[:3], under) >= 4.5, (text, ink, under)
-        assert size >= 12, (text, size)
+        assert size >= (9.3 if media == "print" else 12), (text, size)
 
 
 def _contrast(one: list[float], two: list[float]) -> float:
