@@ -91,7 +91,7 @@ def test_it_opens_without_errors_and_asks_for_nothing(browser: Any, page: Path) 
 
 
 def _read_aloud(browser: Any, roles: dict[str, int]) -> list[tuple[str, str]]:
-    """Role and name of all that a screen reader meets, once there are as many of `roles` as expected or 5 s are over."""
+    """Role and name of all that a screen reader meets, once there are as many of `roles` as expected, or 5 s later."""
     for _ in range(50):
         nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
         found = [
