@@ -14,6 +14,8 @@ REPORT = "report.json"
 NAMES = (REPORT, "requests.parquet", "latency.png", "memory.png", "batch.png")
 COMPARISON = "compare.json"
 COMPARED = (COMPARISON, "compare.csv", "pareto.png")
+REPORT, PAGE = "report.json", "report.html"
+NAMES = (REPORT, PAGE, "requests.parquet", "latency.png", "memory.png", "batch.png")
 
 
 def check_file(path: Path) -> None:
