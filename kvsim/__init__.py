@@ -34,8 +34,7 @@ _HOMES = {
     "step": "kvsim.onestep",
     "sweep": "kvsim.study.sweeping",
 }
-__all__ = ["Report", "UserError", "__version__", "compare", "op", "run", "step"]
-__all__ = ["Report", "Sweep", "UserError", "__version__", "op", "run", "step", "sweep"]
+__all__ = ["Report", "Sweep", "UserError", "__version__", "compare", "op", "run", "step", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

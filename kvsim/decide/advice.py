@@ -37,8 +37,9 @@ def advice(rows: "Sequence[Row]", latency: str) -> str:
     others = [row for row in able if row.hw != cheap.hw]
     if others:
         rival = min(others, key=lambda row: row.usd_per_mtok or 0.0)
-        if (rival.usd_per_mtok or 0.0) <= (1 + EXPECTED_ERROR) * (cheap.usd_per_mtok or 0.0):
-            parts.append(f"{rival.hw} costs {_more(rival, cheap)}, which is within the error of +-{EXPECTED_ERROR:.0%}")
+        error = max(rival.expected_error or 0.0, cheap.expected_error or 0.0)
+        if (rival.usd_per_mtok or 0.0) <= (1 + error) * (cheap.usd_per_mtok or 0.0):
+            parts.append(f"{rival.hw} costs {_more(rival, cheap)}, which is within the error of +-{error:.0%}")
     if all((row.busy or 0.0) < IDLE for row in able):
         busiest = max(row.busy or 0.0 for row in able)
         parts.append(f"none is busy more than {percent(busiest)} of the time: `kvsim plan` says what each could serve")

@@ -25,7 +25,7 @@ class Row:
         usd_per_mtok, joules_per_token: per output token, as in a run's report.
         peak_hbm_bytes, peak_dram_bytes: of one chip, weights included; memory_bytes: HBM of all chips.
         lane, busy: the busiest lane and its share of the time; work: what most of the GPU's time goes to.
-        bound: the sentence of a run's report.
+        bound: the sentence of a run's report. expected_error: of its seconds, as a share.
         notes: what was assumed for this row and not for all.
     """
 
@@ -58,6 +58,7 @@ class Row:
     busy: float | None = None
     work: str | None = None
     bound: str | None = None
+    expected_error: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -166,6 +167,7 @@ def _figures(report: Report, latency: str) -> dict[str, Any]:
         "memory_bytes": found["peak_bytes"]["hbm"] * found["chips"],
         "lane": lane,
         "busy": found["busy"][lane],
+        "expected_error": found["provenance"]["expected_error"],
         "work": next(iter(found["gpu_time"]), None) if lane == "gpu" else None,
         "notes": tuple(found["assumptions"]),
     }

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 
 from kvsim.decide.compare import Comparison, Row
-from kvsim.report.table import LANES, wrapped
+from kvsim.report.labels import LANES
+from kvsim.report.table import wrapped
 from kvsim.report.words import amount, count, digits, percent, plural, seconds
 
 Style = Callable[[str], str]

@@ -10,8 +10,6 @@ from pathlib import Path
 from kvsim.errors import UserError
 from kvsim.traces.write import replacing
 
-REPORT = "report.json"
-NAMES = (REPORT, "requests.parquet", "latency.png", "memory.png", "batch.png")
 COMPARISON = "compare.json"
 COMPARED = (COMPARISON, "compare.csv", "pareto.png")
 REPORT, PAGE = "report.json", "report.html"
