@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kvsim.cost.rates import EXPECTED_ERROR
 from kvsim.report.bound import IDLE
 from kvsim.report.words import amount, digits, percent, plural, seconds
 
