@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kvsim.errors import UserError as UserError
     from kvsim.oneop import op as op
+    from kvsim.onesession import session as session
     from kvsim.onestep import step as step
     from kvsim.replay import Report as Report
     from kvsim.replay import run as run
@@ -29,10 +30,11 @@ _HOMES = {
     "UserError": "kvsim.errors",
     "op": "kvsim.oneop",
     "run": "kvsim.replay",
+    "session": "kvsim.onesession",
     "step": "kvsim.onestep",
     "sweep": "kvsim.study.sweeping",
 }
-__all__ = ["Report", "Sweep", "UserError", "__version__", "op", "run", "step", "sweep"]
+__all__ = ["Report", "Sweep", "UserError", "__version__", "op", "run", "session", "step", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
