@@ -10,6 +10,7 @@ import orjson
 
 from kvsim.errors import UserError
 from kvsim.traces.packs import Pack, holds_documents
+from kvsim.traces.parquet import Table, is_table
 from kvsim.traces.source import Head, Source, show, show_names
 
 
@@ -66,13 +67,17 @@ def opened(
     path: Path, columns: Mapping[str, str] | None = None, time_unit: str = "s", lengths_only: bool = False
 ) -> Source:
     """The trace at `path`: rows, or documents if it is a folder, an archive or JSON over several lines."""
-    return (Documents if holds_documents(path) else Source)(path, columns, time_unit, lengths_only)
+    kind = Documents if holds_documents(path) else Table if is_table(path) else Source
+    return kind(path, columns, time_unit, lengths_only)
 
 
 def documents(source: Source) -> Iterator[Document]:
     """A source's documents: what is on each line that is not blank, if it has rows."""
     if isinstance(source, Documents):
         yield from source.documents()
+        return
+    if isinstance(source, Table):
+        yield from (Document(source.at(at), at, row) for rows in source.row_lists() for at, row in rows)
         return
     for first, text in source.blocks():
         for line, row in enumerate(text.split("\n"), first):

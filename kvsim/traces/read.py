@@ -179,4 +179,7 @@ def _first(chunks: Iterator[Chunk], limit: int | None) -> Iterator[Chunk]:
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".csv") or path.name
+    name = path.name
+    for suffix in (".gz", ".xz", ".zst", ".jsonl", ".csv", ".parquet"):
+        name = name.removesuffix(suffix)
+    return name or path.name

@@ -13,6 +13,7 @@ import numpy as np
 from kvsim.errors import UserError, unknown
 from kvsim.traces import fields
 from kvsim.traces.fields import Clock
+from kvsim.traces.parquet import Table, as_text
 from kvsim.traces.source import Source, parse_json, show, show_names
 from kvsim.traces.trace import Chunk, Floats, Ints
 
@@ -44,6 +45,10 @@ def csv_chunks(source: Source, layout: Layout) -> Iterator[Chunk]:
     Raises:
         UserError: a column that is not there, a row too short or too long, a figure that is none.
     """
+    if isinstance(source, Table):
+        _check_names(list(source.head.columns), layout.names, str(source.path))
+        yield from (json_chunk(source, rows, layout) for rows in source.row_lists(layout.names))
+        return
     reader = csv.reader(source.lines(), strict=True)
     above = source.first_line - 1
     header = _header(source, reader, above)
@@ -62,6 +67,11 @@ def csv_rows(source: Source, names: Iterable[str]) -> Iterator[Row]:
     Raises:
         UserError: as for `csv_chunks`, figures aside.
     """
+    if isinstance(source, Table):
+        _check_names(list(source.head.columns), names, str(source.path))
+        for number, row in chain.from_iterable(source.row_lists()):
+            yield number, {name: as_text(value) for name, value in row.items()}
+        return
     reader = csv.reader(source.lines(), strict=True)
     above = source.first_line - 1
     header = _header(source, reader, above)
@@ -131,6 +141,9 @@ def json_chunks(source: Source, layout: Layout) -> Iterator[Chunk]:
 
 def json_rows(source: Source) -> Iterator[list[Row]]:
     """Lists of (line, object), some megabytes of text each."""
+    if isinstance(source, Table):
+        yield from source.row_lists()
+        return
     batch: list[Row] = []
     size = 0
     decode = json.JSONDecoder().decode
