@@ -42,6 +42,7 @@ class Source:
         self.notes: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.block_tokens = 0
+        self.named_block_tokens: int | None = None  # what the user says that it is, where a reader has to find it
         self.rows = 0  # yielded so far, where a reader counts them
         self.timed = True  # False: later turns of sessions have no stamps
         self.tokenizer: str | None = None  # of formats with text: what counts its tokens
