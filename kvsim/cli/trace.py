@@ -16,7 +16,7 @@ from kvsim.traces.write import LAYOUTS, SUFFIXES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OUT_HELP = f"File to write; its name ends in {', '.join(SUFFIXES)}. An existing file is replaced once all is written."
-_MAP_HELP = "Columns of any other CSV or JSON lines file: arrival=COLUMN,input=COLUMN,output=COLUMN."
+_MAP_HELP = "Columns of any other file of rows: arrival=..,input=..,output=.. and perhaps session=..,gap=.."
 _AS_HELP = f"Layout: {', '.join(LAYOUTS)}. [default: kvsim]"
 ROUND_HELP = "Round arrivals to the clock of the layout; else those between its ticks are refused."
 _SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"

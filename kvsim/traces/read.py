@@ -17,6 +17,7 @@ from kvsim.traces.trace import Chunk, Trace, gather
 DITHERS = ("uniform",)
 _NO_LINES = np.empty(0, np.int64)  # nobody asks for a row's line once it is read
 _COLUMN_KEYS = ("arrival", "input", "output")
+_SESSION_KEYS = ("session", "gap")  # may be named as well
 
 
 def read_trace(
@@ -37,7 +38,8 @@ def read_trace(
 
     Args:
         format: a name from `formats.names()`; by default the file's first line decides.
-        columns: "arrival", "input" and "output" -> the file's name for it: the generic format.
+        columns: "arrival", "input", "output", and perhaps "session" and "gap" -> the file's name for it: the generic
+            formats.
         time_unit: s (default), ms, us or ns: the generic format's clock.
         limit: read this many requests, and no further.
         dither: "uniform" spreads the arrivals of each clock tick over it, drawn with `seed`.
@@ -55,7 +57,7 @@ def read_trace(
     if block_tokens is not None and not 1 <= block_tokens <= MAX_BLOCK_TOKENS:
         raise UserError(f"block tokens must be from 1 to {MAX_BLOCK_TOKENS}, but got {block_tokens}")
     with opened(path, columns, time_unit or "s", lengths_only) as source:
-        name = format or ("generic" if columns else formats.detect(source))
+        name = format or _generic(columns) or formats.detect(source)
         reader = formats.named(name)
         if tokenizer is not None and not getattr(reader, "TEXT", False):
             raise UserError(f"{path}: the {name} format has token counts; a tokenizer is for those with text")
@@ -88,7 +90,7 @@ def derived_notes(trace: Trace) -> list[str]:
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """`arrival=COLUMN,input=COLUMN,output=COLUMN`, the value of `--map`, as a mapping.
+    """`arrival=COLUMN,input=COLUMN,output=COLUMN[,session=COLUMN[,gap=COLUMN]]`, the value of `--map`, as a mapping.
 
     Raises:
         UserError: a part that is no KEY=COLUMN, an unknown key, one given twice, or one that is missing.
@@ -107,11 +109,20 @@ def parse_columns(text: str) -> dict[str, str]:
 
 def _check_columns(columns: Mapping[str, str], where: str) -> None:
     for key in columns:
-        if key not in _COLUMN_KEYS:
-            raise unknown("key", key, _COLUMN_KEYS, where)
+        if key not in (*_COLUMN_KEYS, *_SESSION_KEYS):
+            raise unknown("key", key, (*_COLUMN_KEYS, *_SESSION_KEYS), where)
     for key in _COLUMN_KEYS:
         if key not in columns:
             raise UserError(f"{where}: {key} is missing; name all of {', '.join(_COLUMN_KEYS)}")
+    if "gap" in columns and "session" not in columns:
+        raise UserError(f"{where}: session is missing; a gap is the wait after the row before of the same session")
+
+
+def _generic(columns: Mapping[str, str] | None) -> str | None:
+    """The format of a file whose columns are named."""
+    if not columns:
+        return None
+    return "generic_sessions" if "session" in columns else "generic"
 
 
 def _check_options(
@@ -125,7 +136,7 @@ def _check_options(
 ) -> None:
     if columns is not None:
         _check_columns(columns, f"{path}: map")
-    if format not in (None, "generic") and (columns or time_unit):
+    if format not in (None, _generic(columns) or "generic") and (columns or time_unit):
         raise UserError(f"{path}: the {format} format knows its columns and clock; map and time unit are for generic")
     if time_unit and not columns:
         raise UserError(f"{path}: a time unit needs --map: the other formats know their clock")

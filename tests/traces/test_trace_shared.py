@@ -84,6 +84,10 @@ def test_apex() -> None:
     assert len(trace) == 1024
     assert trace.prompt_tokens.mean() == pytest.approx(61.7, abs=0.05)
     assert len(trace) / trace.arrival_s[-1] == pytest.approx(0.5, rel=0.05)
+    creation = read_trace(TRACES / "apex_plus_lengths/llama_creation_05.csv")
+    assert len(creation) == 512
+    assert creation.prompt_tokens.mean() == pytest.approx(308, abs=0.5)
+    assert creation.output_tokens.mean() == pytest.approx(1144, abs=0.5)
 
 
 def test_lengths_without_arrivals() -> None:

@@ -193,3 +193,29 @@ def test_token_ids_share_blocks(tmp_path: Path) -> None:
     trace = _trace(tmp_path, _lines(*rows))
     assert trace.blocks and trace.blocks.tokens == 16
     assert trace.blocks.ids.tolist() == [0, 1, 0, 1, 2, 3, 4]
+
+
+NAMED = {"arrival": "t", "input": "in", "output": "out", "session": "s"}
+
+
+def test_columns_named_by_the_user_may_tell_sessions(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    path.write_text("t,in,out,s,w\n0,5,6,a,\n1000,7,8,b,\n3000,9,1,a,500\n2000,4,4,,\n")
+    trace = read_trace(path, columns={**NAMED, "gap": "w"}, time_unit="ms")
+    assert trace.arrival_s.tolist() == [0, 1, 2, 3]
+    assert _links(trace) == [[], [], [], [0]]
+    assert trace.sessions and trace.sessions.gap_s is not None
+    assert trace.sessions.gap_s.tolist() == [0, 0, 0, 0.5]
+    open_loop = read_trace(path, columns=NAMED, time_unit="ms")
+    assert open_loop.sessions and open_loop.sessions.gap_s is None
+    path.write_text(_lines({"t": 0, "in": 5, "out": 6, "s": 3}, {"t": 1, "in": 5, "out": 6, "s": 3}))
+    assert _links(read_trace(path, columns=NAMED)) == [[], [0]]
+    path.write_text(_lines({"t": 0, "in": 5, "out": 6, "s": [3]}))
+    with pytest.raises(UserError, match="trace:1: s must be a text or a whole number, but got a list"):
+        read_trace(path, columns=NAMED)
+    with pytest.raises(UserError, match="session is missing; a gap is the wait"):
+        read_trace(path, columns={"arrival": "t", "input": "in", "output": "out", "gap": "w"})
+    with pytest.raises(UserError, match="map and time unit are for generic"):
+        read_trace(path, columns=NAMED, format="azure")
+    with pytest.raises(UserError, match="needs --map with session=COLUMN"):
+        read_trace(path, format="generic_sessions")

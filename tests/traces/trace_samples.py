@@ -219,6 +219,11 @@ SAMPLES |= {
         ("request_id,request_type,application_id,arrival_timestamp,batch_size,prompt_size,token_size",),
         lambda i, p, o, a=None: f"{i},2,0,{a or (0.0, 0.5, 2.0)[i]},1,{p},{o}",
     ),
+    "generic_sessions": Sample(
+        ("id,t,in,out,s,w",),
+        lambda i, p, o, a=None: f'"r,{i}",{a or (100.0, 100.5, 102.0)[i]},{p},{o},,',
+        options={"columns": {**COLUMNS, "session": "s", "gap": "w"}},
+    ),
     "sglang_bench": Sample((), _sglang_bench),
     "vllm_bench": Sample((), _vllm_bench),
 }
