@@ -36,8 +36,12 @@ class Documents(Source):
     def __exit__(self, *_: object) -> None:
         pass  # the pack closes what it opens
 
+    def at(self, line: int) -> str:
+        """`file: entry n`, the start of an error about an entry of an array."""
+        return f"{self.path}: entry {line}"
+
     def blocks(self) -> Iterator[tuple[int, str]]:
-        """None: formats with rows cannot read documents.
+        """None: a CSV is no document.
 
         Raises:
             UserError: always.
@@ -72,9 +76,14 @@ def opened(
 
 
 def documents(source: Source) -> Iterator[Document]:
-    """A source's documents: what is on each line that is not blank, if it has rows."""
+    """A source's documents, or the entries of those that are arrays; what is on each line or row, if it has rows."""
     if isinstance(source, Documents):
-        yield from source.documents()
+        for document in source.documents():
+            if isinstance(document.value, list):
+                where = f"{document.where}: entry"
+                yield from (Document(f"{where} {at}", at, value) for at, value in enumerate(document.value, 1))
+            else:
+                yield document
         return
     if isinstance(source, Table):
         yield from (Document(source.at(at), at, row) for rows in source.row_lists() for at, row in rows)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvsim.errors import UserError, unknown
 from kvsim.traces.context import check_context, within
+from kvsim.traces.packs import is_document
 from kvsim.traces.read import check_limit, derived_notes, read_trace
 from kvsim.traces.trace import Trace
 
@@ -75,14 +77,23 @@ def files(text: str | Path) -> list[Path]:
     """The files that `text` names: a trace, or a workload YAML and what it reads; for provenance."""
     path = _find(str(text))
     if path.suffix not in _YAML:
-        return [path]
+        return _in(path)
     from kvsim.specs.load import load
     from kvsim.traces.workload import Workload
 
     workload = load(Workload, path)
     arrivals = workload.generate and workload.generate.arrivals
     read = (workload.trace, workload.generate and workload.generate.lengths_from, arrivals and arrivals.trace)
-    return [path, *(path.parent / name for name in read if name)]
+    named = [path, *chain.from_iterable(_in(path.parent / name) for name in read if name)]
+    if workload.generate and workload.generate.servegen:
+        pool = path.parent / workload.generate.servegen.pool
+        named += sorted(pool.glob("chunk-*")) if pool.is_dir() else [pool]
+    return named
+
+
+def _in(path: Path) -> list[Path]:
+    """A trace file, or those of a folder."""
+    return [file for file in sorted(path.iterdir()) if is_document(file)] if path.is_dir() else [path]
 
 
 def _find(text: str) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kvsim.errors import UserError, unknown
 from kvsim.traces import fields
+from kvsim.traces.documents import Documents
 from kvsim.traces.fields import Clock
 from kvsim.traces.parquet import Table, as_text
 from kvsim.traces.source import Source, parse_json, show, show_names
@@ -143,6 +144,10 @@ def json_rows(source: Source) -> Iterator[list[Row]]:
     """Lists of (line, object), some megabytes of text each."""
     if isinstance(source, Table):
         yield from source.row_lists()
+        return
+    if isinstance(source, Documents):
+        for document in source.documents():
+            yield list(enumerate(document.value if isinstance(document.value, list) else [document.value], 1))
         return
     batch: list[Row] = []
     size = 0

@@ -81,6 +81,21 @@ def test_parquet_reads_as_text_does(name: str, tmp_path: Path) -> None:
             assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize("name", [name for name, one in SAMPLES.items() if one.text()[0] == "{" and name != "kvsim"])
+def test_an_array_reads_as_lines_do(name: str, tmp_path: Path) -> None:
+    sample = SAMPLES[name]
+    plain = read_trace(_written(tmp_path, sample.text().encode()), **sample.options)
+    rows = [json.loads(line) for line in sample.text().splitlines()]
+    assert same(read_trace(_written(tmp_path, json.dumps(rows, indent=1).encode()), **sample.options), plain)
+    with pytest.raises(UserError, match="entry 2: must be one JSON object, but is 7"):
+        read_trace(_written(tmp_path, json.dumps([rows[0], 7]).encode()), **sample.options)
+
+
+def test_a_document_is_no_csv(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is JSON over several lines or files; expected a CSV"):
+        read_trace(_written(tmp_path, b'[{"a": 1}]'), format="azure")
+
+
 def test_dates_and_faults_of_a_parquet_file(tmp_path: Path) -> None:
     stamps = pa.array([1_700_000_000_000_000_000, 1_700_000_000_500_000_000], pa.timestamp("ns", "UTC"))
     columns = {"TIMESTAMP": stamps, "ContextTokens": [5, 7], "GeneratedTokens": [1, 2], "note": ["a", "b"]}

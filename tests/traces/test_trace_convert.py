@@ -141,7 +141,7 @@ def test_a_block_size_that_would_be_guessed_wrong_is_refused(tmp_path: Path) -> 
         convert(trace, tmp_path / "t.jsonl", "mooncake")
     assert list(tmp_path.iterdir()) == []
     odd = Trace("t", np.array([0.0]), np.array([100]), np.array([1]), Blocks(np.arange(15), np.array([0, 15]), 7))
-    with pytest.raises(UserError, match=r"reading it back: .*t\.jsonl:1: input_length 100 with 15 hash_ids"):
+    with pytest.raises(UserError, match=r"reading it back: .*t\.jsonl:1: a prompt of 100 tokens with 15 hash_ids"):
         convert(odd, tmp_path / "t.jsonl", "mooncake")
 
 

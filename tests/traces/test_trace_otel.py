@@ -73,7 +73,7 @@ def test_failed_calls_are_dropped_and_what_follows_goes_on(tmp_path: Path) -> No
     trace = _read(tmp_path, _span(0, 1), failed, _span(5, 6, 170))
     assert trace.dropped == {"0 prompt and 0 output tokens": 1}
     assert _waits(trace) == [(0, [], 0), (5, [0], 2)]
-    assert "1 later turns share the prompt and output before them" in trace.notes[1]
+    assert "1 later turns share the prompt and output before them, 0 are shorter" in trace.notes[1]
 
 
 def test_older_names_of_counts(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_lists_of_traces(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"spans": [_span(0, 1)]}, {"spans": [_span(2, 3)]}]))
     assert len(read_trace(path)) == 2
     path.write_text(json.dumps([_span(0, 1), 3]))
-    with pytest.raises(UserError, match=r"trace\.json: \[1\]: must be one JSON object"):
+    with pytest.raises(UserError, match=r"trace\.json: entry 2: must be one JSON object"):
         read_trace(path, format="otel")
 
 
