@@ -18,11 +18,11 @@ class Table(Source):
         import pyarrow
         from pyarrow import parquet
 
-        self._faults = (pyarrow.ArrowException, OSError, ValueError)
+        self._faults = (pyarrow.ArrowException, OSError, ValueError, KeyError)  # the last: two columns of one name
         try:
             self._raw = self.path.open("rb")
             try:
-                self._table = parquet.ParquetFile(self._raw)
+                self._table = parquet.ParquetFile(self._raw, page_checksum_verification=True)
             except BaseException:
                 self._raw.close()
                 raise
@@ -48,13 +48,19 @@ class Table(Source):
         self.blocks()
         raise AssertionError
 
-    def row_lists(self, names: Iterable[str] | None = None) -> Iterator[list[tuple[int, dict[str, Any]]]]:
-        """Lists of (number from 1, values by column) of some columns or all; dates are texts."""
+    def row_lists(self) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+        """Lists of (number from 1, values by column)."""
+        for number, columns in self.batches(self.head.columns):
+            rows = zip(*columns.values(), strict=True)
+            yield [(at, dict(zip(columns, row, strict=True))) for at, row in enumerate(rows, number)]
+
+    def batches(self, names: Iterable[str]) -> Iterator[tuple[int, dict[str, list[Any]]]]:
+        """(number of the first row, from 1; values of each column) of some columns; dates are texts."""
         number = 1
-        wanted = None if names is None else list(dict.fromkeys(names))
+        wanted = list(dict.fromkeys(names))
         try:
             for batch in self._table.iter_batches(_ROWS, columns=wanted):
-                yield [(at, row) for at, row in enumerate(_values(batch), number)]
+                yield number, {name: _values(batch.column(name)) for name in wanted}
                 number += batch.num_rows
         except self._faults as error:
             raise self._damaged(error) from None
@@ -72,15 +78,13 @@ def is_table(path: Path) -> bool:
         return False  # reading it as rows says what is wrong
 
 
-def _values(batch: Any) -> list[dict[str, Any]]:
+def _values(column: Any) -> list[Any]:
     import pyarrow
 
-    for at, column in enumerate(batch.schema):
-        if pyarrow.types.is_timestamp(column.type):
-            texts = batch.column(at).cast(pyarrow.timestamp(column.type.unit)).cast(pyarrow.string())
-            batch = batch.set_column(at, column.name, texts)
-    rows: list[dict[str, Any]] = batch.to_pylist()
-    return rows
+    if pyarrow.types.is_timestamp(column.type):
+        column = column.cast(pyarrow.timestamp(column.type.unit)).cast(pyarrow.string())
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def as_text(value: Any) -> str:

@@ -48,7 +48,7 @@ def csv_chunks(source: Source, layout: Layout) -> Iterator[Chunk]:
     """
     if isinstance(source, Table):
         _check_names(list(source.head.columns), layout.names, str(source.path))
-        yield from (json_chunk(source, rows, layout) for rows in source.row_lists(layout.names))
+        yield from (_table_chunk(source, first, columns, layout) for first, columns in source.batches(layout.names))
         return
     reader = csv.reader(source.lines(), strict=True)
     above = source.first_line - 1
@@ -128,6 +128,18 @@ def _numbered(source: Source, rows: list[list[str]], first: int, header: list[st
                 raise UserError(f"{source.at(line)}: has {len(row)} columns, expected {expected}")
             yield line, dict(zip(header, row, strict=True))
         line += 1 + sum(cell.count("\n") for cell in row)
+
+
+def _table_chunk(source: Source, first: int, columns: dict[str, list[Any]], layout: Layout) -> Chunk:
+    arrival, prompt, output = (columns[name] for name in layout.names)
+    line = np.arange(first, first + len(arrival))
+    try:
+        clock = layout.clock
+        found = clock.numbers(arrival), fields.whole_numbers(prompt), fields.whole_numbers(output)
+    except _SLOW:
+        cells = zip(line.tolist(), arrival, prompt, output, strict=True)
+        return _strict(source, ((at, dict(zip(layout.names, row, strict=True))) for at, *row in cells), layout)
+    return Chunk(line, *found, clock.units_per_s)
 
 
 def json_chunks(source: Source, layout: Layout) -> Iterator[Chunk]:

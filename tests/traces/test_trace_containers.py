@@ -112,6 +112,20 @@ def test_dates_and_faults_of_a_parquet_file(tmp_path: Path) -> None:
         read_trace(path)
 
 
+def test_odd_tables(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    names = ["arrival.s", "in", "out"]
+    columns = {"arrival": "arrival.s", "input": "in", "output": "out"}
+    parquet.write_table(pa.table([[0.5, 1.5], [5, 6], [1, 2]], names=names), path)
+    assert read_trace(path, columns=columns).arrival_s.tolist() == [0, 1]
+    parquet.write_table(pa.table([[0.5], [5], [1], [2]], names=[*names, "out"]), path)
+    with pytest.raises(UserError, match="exists 2 times"):
+        read_trace(path, columns=columns)
+    parquet.write_table(pa.table([[], [], []], names=names), path)
+    with pytest.raises(UserError, match="has no requests"):
+        read_trace(path, columns=columns)
+
+
 def test_own_columns_in_parquet(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     parquet.write_table(pa.table({"arrival_s": [0.0, 0.5], "prompt_tokens": [5, 6], "output_tokens": [1, 2]}), path)
