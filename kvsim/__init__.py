@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kvsim.decide.compare import compare as compare
     from kvsim.errors import UserError as UserError
     from kvsim.oneop import op as op
+    from kvsim.onesession import session as session
     from kvsim.onestep import step as step
     from kvsim.replay import Report as Report
     from kvsim.replay import run as run
@@ -31,10 +32,11 @@ _HOMES = {
     "compare": "kvsim.decide.compare",
     "op": "kvsim.oneop",
     "run": "kvsim.replay",
+    "session": "kvsim.onesession",
     "step": "kvsim.onestep",
     "sweep": "kvsim.study.sweeping",
 }
-__all__ = ["Report", "Sweep", "UserError", "__version__", "compare", "op", "run", "step", "sweep"]
+__all__ = ["Report", "Sweep", "UserError", "__version__", "compare", "op", "run", "session", "step", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

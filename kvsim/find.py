@@ -1,9 +1,13 @@
 """Everything that is found by name: hardware, models, workloads, policies, serving presets. The only such module."""
 
+import hashlib
 import importlib
 import re
+import sys
+import traceback
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from kvsim.cost.calibration import NOTHING, Calibrated, Calibration
@@ -115,15 +119,41 @@ def paper_names(folder: str) -> list[str]:
 
 
 def paper(what: str, folder: str, name: str) -> type[Any]:
-    """The one public class that `policies/<folder>/<name>.py` defines."""
-    if name not in paper_names(folder):
+    """The one public class that `policies/<folder>/<name>.py` defines, or a user's file (`./mine.py`)."""
+    if name.endswith(".py"):
+        module = _own_module(what, Path(name))
+    elif name not in paper_names(folder):
         raise unknown(what, name, paper_names(folder))
-    module = importlib.import_module(f"policies.{folder}.{name.replace('-', '_')}")
+    else:
+        module = importlib.import_module(f"policies.{folder}.{name.replace('-', '_')}")
     own = [
         kind
         for key, kind in vars(module).items()
         if isinstance(kind, type) and kind.__module__ == module.__name__ and not key.startswith("_")
     ]
+    if len(own) != 1 and name.endswith(".py"):
+        raise UserError(f"{what} {name}: must define one public class, but defines {len(own)}")
     if len(own) != 1:
         raise RuntimeError(f"{module.__name__} must define one public class, but defines {len(own)}")
     return own[0]
+
+
+def _own_module(what: str, path: Path) -> ModuleType:
+    """A user's Python file as a module, loaded again once it has changed."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{what} {path}: cannot be read: {error.strerror or error}") from None
+    name = f"kvsim_own_{hashlib.sha256(str(path.resolve()).encode() + text).hexdigest()[:16]}"
+    if name not in sys.modules:
+        module = sys.modules[name] = ModuleType(name)  # dataclasses look their module up there
+        module.__file__ = str(path)
+        try:
+            exec(compile(text, str(path), "exec"), vars(module))
+        except Exception as error:
+            del sys.modules[name]
+            line = (
+                error.lineno if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1].lineno
+            )
+            raise UserError(f"{what} {path}:{line}: {type(error).__name__}: {error}") from None
+    return sys.modules[name]

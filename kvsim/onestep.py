@@ -81,7 +81,7 @@ def step(
     context: Num = 1024,
     chunk: int = 512,
     past: int = 0,
-    generated: int = 1,
+    generated: Num = 1,
     tp: int = 0,
     fidelity: str = "ideal",
     block_tokens: int = 16,
@@ -93,12 +93,14 @@ def step(
         phase: "prefill" reads `batch` prompts of `context` new tokens each; "decode" extends `batch` sequences whose
             context holds `context` tokens after this step, `generated` of them generated; "mixed" is those decodes
             and one prefill chunk of `chunk` tokens on top of `past` earlier ones.
-        batch, context: whole numbers, or integer arrays of one shape: seconds and Ops are then arrays.
+        batch, context, generated: whole numbers, or integer arrays of one shape: seconds and Ops are then arrays.
         tp: chips that share the model; 0 for all of the system.
 
     Raises:
         UserError: an unknown name, a figure out of range.
     """
+    if phase == "session":
+        raise UserError("phase session is no single step: kvsim.session has its costs")
     if phase not in PHASES:
         raise UserError(f"phase must be one of {', '.join(PHASES)}, but got {phase!r}")
     machine = find.machine(hw)
