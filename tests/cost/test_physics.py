@@ -117,6 +117,7 @@ def test_seconds_never_fall_with_tokens(machine: Machine, more: str, by: int, **
     assert after >= before * (1 - 1e-12)
 
 
+@settings(deadline=None)
 @given(
     contexts=st.lists(st.integers(2, 200_000), min_size=2, max_size=2), text=st.sampled_from(["full", "fp8", "offload"])
 )
