@@ -11,11 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kvsim.decide.compare import compare as compare
     from kvsim.errors import UserError as UserError
     from kvsim.oneop import op as op
+    from kvsim.onesession import session as session
     from kvsim.onestep import step as step
     from kvsim.replay import Report as Report
     from kvsim.replay import run as run
+    from kvsim.study.sweeping import Sweep as Sweep
+    from kvsim.study.sweeping import sweep as sweep
 
 __version__ = "0.1.0"
 
@@ -23,12 +27,16 @@ __version__ = "0.1.0"
 # the function.
 _HOMES = {
     "Report": "kvsim.replay",
+    "Sweep": "kvsim.study.sweeping",
     "UserError": "kvsim.errors",
+    "compare": "kvsim.decide.compare",
     "op": "kvsim.oneop",
     "run": "kvsim.replay",
+    "session": "kvsim.onesession",
     "step": "kvsim.onestep",
+    "sweep": "kvsim.study.sweeping",
 }
-__all__ = ["Report", "UserError", "__version__", "op", "run", "step"]
+__all__ = ["Report", "Sweep", "UserError", "__version__", "compare", "op", "run", "session", "step", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from kvsim.cost.calibration import NOTHING, Calibrated, Calibration
 from kvsim.errors import UserError, unknown
 from kvsim.specs.hardware import Chip, Host, Link, Machine, System
 from kvsim.specs.load import Spec, load
@@ -50,7 +51,39 @@ def data_files(hw: str, model: str) -> dict[str, Path]:
     for part, folder in (*parts, (system.host, "hosts")):
         if isinstance(part, str):
             found.append(_path("part", part, f"hardware/{folder}"))
+            found += [curves for curves in [ROOT / "hardware/calibration" / f"{part}.yaml"] if curves.is_file()]
     return {(str(p.relative_to(ROOT)) if p.is_relative_to(ROOT) else str(p)): p for p in found}
+
+
+def system(name: str) -> System:
+    """The system `h100`, or a user's file, as it is written."""
+    return load(System, _path("hw", name, "hardware/systems"))
+
+
+def part(name: str) -> Chip | Link:
+    """A chip or a link by the name of its file."""
+    if name in names("hardware/chips"):
+        return load(Chip, ROOT / "hardware/chips" / f"{name}.yaml")
+    if name in names("hardware/links"):
+        return load(Link, ROOT / "hardware/links" / f"{name}.yaml")
+    raise unknown("chip or link", name, [*names("hardware/chips"), *names("hardware/links")])
+
+
+@cache
+def calibrated(name: str) -> Calibrated:
+    """What was fitted for a chip or a link, or for the relative whose curves it borrows; nothing for most."""
+    path = ROOT / "hardware/calibration" / f"{name}.yaml"
+    if not path.is_file():
+        return NOTHING
+    found = load(Calibration, path)
+    if found.borrows:
+        return Calibrated(calibrated(found.borrows).calibration, found.borrows)
+    return Calibrated(found)
+
+
+def _curves(named: Any) -> Calibrated:
+    """Of a chip or link that a system names; of one that it describes itself, nothing."""
+    return calibrated(named) if isinstance(named, str) and "/" not in named else NOTHING
 
 
 @cache
@@ -68,6 +101,8 @@ def machine(name: str) -> Machine:
         peer_links=tuple(_part("link", link, Link, "hardware/links") for link in system.peer_links),
         host=_part("host", system.host, Host, "hardware/hosts"),
         price_usd_per_h=system.price,
+        curves=_curves(system.chip),
+        peer_curves=tuple(_curves(link) for link in system.peer_links),
     )
 
 

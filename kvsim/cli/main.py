@@ -17,6 +17,13 @@ COMMANDS = {
     ),
     "step": ("kvsim.cli.step", "step_command", "Price one step of a replica, Op by Op and lane by lane."),
     "op": ("kvsim.cli.op", "op_command", "Price one Op by its shape: a kernel, a copy or a collective."),
+    "validate": ("kvsim.cli.validate", "validate_command", "Hold predicted kernel times against measured ones."),
+    "compare": (
+        "kvsim.cli.compare",
+        "compare_command",
+        "Replay TRACE on several machines under several policies, and say which to take.",
+    ),
+    "sweep": ("kvsim.cli.sweep", "sweep_command", "Run every point of a study, and go on where it was interrupted."),
     "list": (
         "kvsim.cli.listing",
         "list_command",

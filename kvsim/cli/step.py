@@ -10,25 +10,27 @@ import click
 @click.option("--hw", required=True, metavar="NAME", help="Machine, see `kvsim list hw`.")
 @click.option("--model", required=True, metavar="NAME", help="Model, see `kvsim list models`.")
 @click.option("--policy", default="full", show_default=True, metavar="NAME", help="What happens to the cache.")
-@click.option("--phase", default="decode", show_default=True, metavar="PHASE", help="prefill, decode or mixed.")
+@click.option("--phase", default="decode", show_default=True, metavar="PHASE", help="prefill, decode, mixed; session.")
 @click.option("--batch", type=int, default=1, show_default=True, metavar="B", help="Sequences; prompts of a prefill.")
-@click.option("--context", type=int, default=1024, show_default=True, metavar="N", help="Tokens of each after it.")
+@click.option("--context", default="1024", show_default=True, metavar="N", help="Tokens of each after it.")
 @click.option("--chunk", type=int, default=512, show_default=True, metavar="C", help="mixed: new prompt tokens.")
 @click.option("--past", type=int, default=0, show_default=True, metavar="P", help="mixed: earlier ones.")
-@click.option("--generated", type=int, default=1, show_default=True, metavar="G", help="Of these, not prompt.")
+@click.option("--generated", type=int, metavar="G", help="Of these, not prompt. [default: 1; of a session: 250]")
 @click.option("--tp", type=int, metavar="T", help="Chips that share the model. [default: all of the machine]")
 @click.option("--fidelity", default="ideal", help="ideal: as a good kernel allows; published: as released.")
 @click.option("--weight-dtype", default="", metavar="TYPE", help="Of the linear layers: bf16, fp8, int8, int4.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with SI units instead of the table.")
-def step_command(as_json: bool, tp: int | None, **options: Any) -> None:
+def step_command(as_json: bool, tp: int | None, context: str, generated: int | None, **options: Any) -> None:
     """Price one step of a replica, Op by Op and lane by lane.
 
     A prefill reads B prompts of N new tokens each; a decode extends B sequences whose context holds N tokens after it;
-    a mixed step is those decodes and one chunk of C prompt tokens on top of P earlier ones.
+    a mixed step is those decodes and one chunk of C prompt tokens on top of P earlier ones. A session is no step: it is
+    the four costs of a prompt of N tokens and an answer of G, for several policies and contexts if you list them.
 
     \b
     kvsim step --hw rtx4090 --model llama-3-8b --policy headinfer --phase decode --batch 1 --context 1000000
     kvsim step --hw h100x8 --model llama-3-70b --phase mixed --batch 64 --context 4000 --chunk 1024 --json
+    kvsim step --hw a100-80 --model yi-34b --phase session --policy full,kivi --context 4000,50000
     """
     from kvsim.errors import UserError
     from kvsim.onestep import step
@@ -41,6 +43,15 @@ def step_command(as_json: bool, tp: int | None, **options: Any) -> None:
             weight_element_bytes(options["weight_dtype"])
         except KeyError:
             raise UserError(f"--weight-dtype: unknown type {options['weight_dtype']!r}") from None
+    tokens = _whole(context)
+    if options["phase"] == "session":
+        _print_session(as_json, tp, tokens, generated, options)
+        return
+    if len(tokens) > 1:
+        raise UserError(
+            f"--context: a {options['phase']} step has one, but got {context}; --phase session takes a list"
+        )
+    options |= {"context": tokens[0], "generated": 1 if generated is None else generated}
     found = step(tp=tp or 0, **options)
     if as_json:
         click.echo(json.dumps(found.to_json(), allow_nan=False))
@@ -49,6 +60,31 @@ def step_command(as_json: bool, tp: int | None, **options: Any) -> None:
     from kvsim.report.steptable import render
 
     click.echo(render(found, _title(tp, options), can_draw()))
+
+
+def _print_session(
+    as_json: bool, tp: int | None, tokens: list[int], generated: int | None, options: dict[str, Any]
+) -> None:
+    from kvsim.onesession import session
+    from kvsim.report.sessiontable import render
+
+    shared = {key: options[key] for key in ("hw", "model", "batch", "fidelity", "weight_dtype")}
+    answer = 250 if generated is None else generated
+    found = session(policy=options["policy"].split(","), context=tokens, generated=answer, tp=tp or 0, **shared)
+    where = f"{options['hw']}{f' with tp {tp}' if tp else ''}"
+    click.echo(json.dumps(found.to_json(), allow_nan=False) if as_json else render(found, options["model"], where))
+
+
+def _whole(context: str) -> list[int]:
+    """Whole numbers of a list such as "4000,50000"."""
+    from kvsim.errors import UserError
+
+    try:
+        return [int(part) for part in context.split(",")]
+    except ValueError:
+        raise UserError(
+            f"--context must be a whole number, or a list such as 4000,50000, but got {context!r}"
+        ) from None
 
 
 def _title(tp: int | None, options: dict[str, Any]) -> str:
