@@ -58,6 +58,9 @@ def run(
     trace_format: str | None = None,
     time_unit: str | None = None,
     dither: str | None = None,
+    tokenizer: str | None = None,
+    block_tokens: int | None = None,
+    max_context: int | None = None,
     loop: str | None = None,
     concurrency: int | None = None,
     max_gap_s: float | None = None,
@@ -76,6 +79,7 @@ def run(
         replicas: copies of the system; tp: chips that share a model, default all of the system.
         until_s: stop the clock there. warmup_s: leave earlier arrivals out of the statistics.
         check: verify the invariants after every step. exact: step token by token; the result is the same.
+        columns ... max_context: how the trace is read, see `kvsim.traces.read.read_trace`.
         loop: "closed" sends a session's turn when what it waits for has ended, "open" at its stamp; by default closed
             where the trace tells think times. concurrency: sessions at a time, in a closed loop.
         max_gap_s: longest think time. sessions_per_s: sessions begin as a Poisson process of this rate.
@@ -99,6 +103,9 @@ def run(
             dither=dither,
             limit=limit,
             seed=seed,
+            tokenizer=tokenizer,
+            block_tokens=block_tokens,
+            max_context=max_context,
         )
     else:
         trace, workload = trace.head(limit) if limit else trace, None

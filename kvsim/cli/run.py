@@ -39,6 +39,11 @@ PATH = click.Path(path_type=Path)
 @click.option("--time-unit", metavar="UNIT", help="Of --map's arrival: s, ms, us or ns. [default: s]")
 @click.option("--format", "trace_format", metavar="NAME", help="Format of TRACE. [default: by the file's first line]")
 @click.option("--dither", metavar="HOW", help="Spread the arrivals of each clock tick: uniform.")
+@click.option(
+    "--tokenizer", metavar="NAME_OR_FILE", help="Counts a text trace: tokenizer.json, tiktoken's name, chars:4."
+)
+@click.option("--block-tokens", type=int, metavar="N", help="Tokens of TRACE's blocks, where they would be inferred.")
+@click.option("--max-context", type=int, metavar="N", help="Drop requests with more prompt and output tokens.")
 @click.option("--loop", metavar="HOW", help="Sessions: closed, or open. [default: closed if think times are known]")
 @click.option("--concurrency", type=int, metavar="N", help="Closed loop: this many sessions at a time.")
 @click.option("--max-gap", metavar="TIME", help="Closed loop: cut longer think and tool times to this.")
