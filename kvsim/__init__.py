@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kvsim.onestep import step as step
     from kvsim.replay import Report as Report
     from kvsim.replay import run as run
+    from kvsim.roofs import roofline as roofline
     from kvsim.study.sweeping import Sweep as Sweep
     from kvsim.study.sweeping import sweep as sweep
 
@@ -29,12 +30,13 @@ _HOMES = {
     "Sweep": "kvsim.study.sweeping",
     "UserError": "kvsim.errors",
     "op": "kvsim.oneop",
+    "roofline": "kvsim.roofs",
     "run": "kvsim.replay",
     "session": "kvsim.onesession",
     "step": "kvsim.onestep",
     "sweep": "kvsim.study.sweeping",
 }
-__all__ = ["Report", "Sweep", "UserError", "__version__", "op", "run", "session", "step", "sweep"]
+__all__ = ["Report", "Sweep", "UserError", "__version__", "op", "roofline", "run", "session", "step", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
