@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kvsim.decide.compare import compare as compare
     from kvsim.errors import UserError as UserError
     from kvsim.oneop import op as op
     from kvsim.onesession import session as session
@@ -29,6 +30,7 @@ _HOMES = {
     "Report": "kvsim.replay",
     "Sweep": "kvsim.study.sweeping",
     "UserError": "kvsim.errors",
+    "compare": "kvsim.decide.compare",
     "op": "kvsim.oneop",
     "roofline": "kvsim.roofs",
     "run": "kvsim.replay",
@@ -36,7 +38,9 @@ _HOMES = {
     "step": "kvsim.onestep",
     "sweep": "kvsim.study.sweeping",
 }
-__all__ = ["Report", "Sweep", "UserError", "__version__", "op", "roofline", "run", "session", "step", "sweep"]
+__all__ = [
+    "Report", "Sweep", "UserError", "__version__", "compare", "op", "roofline", "run", "session", "step", "sweep",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

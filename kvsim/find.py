@@ -1,11 +1,16 @@
 """Everything that is found by name: hardware, models, workloads, policies, serving presets. The only such module."""
 
+import hashlib
 import importlib
 import re
+import sys
+import traceback
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from kvsim.cost.calibration import NOTHING, Calibrated, Calibration
 from kvsim.errors import UserError, unknown
 from kvsim.specs.hardware import Chip, Host, Link, Machine, System
 from kvsim.specs.load import Spec, load
@@ -46,7 +51,39 @@ def data_files(hw: str, model: str) -> dict[str, Path]:
     for part, folder in (*parts, (system.host, "hosts")):
         if isinstance(part, str):
             found.append(_path("part", part, f"hardware/{folder}"))
+            found += [curves for curves in [ROOT / "hardware/calibration" / f"{part}.yaml"] if curves.is_file()]
     return {(str(p.relative_to(ROOT)) if p.is_relative_to(ROOT) else str(p)): p for p in found}
+
+
+def system(name: str) -> System:
+    """The system `h100`, or a user's file, as it is written."""
+    return load(System, _path("hw", name, "hardware/systems"))
+
+
+def part(name: str) -> Chip | Link:
+    """A chip or a link by the name of its file."""
+    if name in names("hardware/chips"):
+        return load(Chip, ROOT / "hardware/chips" / f"{name}.yaml")
+    if name in names("hardware/links"):
+        return load(Link, ROOT / "hardware/links" / f"{name}.yaml")
+    raise unknown("chip or link", name, [*names("hardware/chips"), *names("hardware/links")])
+
+
+@cache
+def calibrated(name: str) -> Calibrated:
+    """What was fitted for a chip or a link, or for the relative whose curves it borrows; nothing for most."""
+    path = ROOT / "hardware/calibration" / f"{name}.yaml"
+    if not path.is_file():
+        return NOTHING
+    found = load(Calibration, path)
+    if found.borrows:
+        return Calibrated(calibrated(found.borrows).calibration, found.borrows)
+    return Calibrated(found)
+
+
+def _curves(named: Any) -> Calibrated:
+    """Of a chip or link that a system names; of one that it describes itself, nothing."""
+    return calibrated(named) if isinstance(named, str) and "/" not in named else NOTHING
 
 
 @cache
@@ -64,6 +101,8 @@ def machine(name: str) -> Machine:
         peer_links=tuple(_part("link", link, Link, "hardware/links") for link in system.peer_links),
         host=_part("host", system.host, Host, "hardware/hosts"),
         price_usd_per_h=system.price,
+        curves=_curves(system.chip),
+        peer_curves=tuple(_curves(link) for link in system.peer_links),
     )
 
 
@@ -80,15 +119,41 @@ def paper_names(folder: str) -> list[str]:
 
 
 def paper(what: str, folder: str, name: str) -> type[Any]:
-    """The one public class that `policies/<folder>/<name>.py` defines."""
-    if name not in paper_names(folder):
+    """The one public class that `policies/<folder>/<name>.py` defines, or a user's file (`./mine.py`)."""
+    if name.endswith(".py"):
+        module = _own_module(what, Path(name))
+    elif name not in paper_names(folder):
         raise unknown(what, name, paper_names(folder))
-    module = importlib.import_module(f"policies.{folder}.{name.replace('-', '_')}")
+    else:
+        module = importlib.import_module(f"policies.{folder}.{name.replace('-', '_')}")
     own = [
         kind
         for key, kind in vars(module).items()
         if isinstance(kind, type) and kind.__module__ == module.__name__ and not key.startswith("_")
     ]
+    if len(own) != 1 and name.endswith(".py"):
+        raise UserError(f"{what} {name}: must define one public class, but defines {len(own)}")
     if len(own) != 1:
         raise RuntimeError(f"{module.__name__} must define one public class, but defines {len(own)}")
     return own[0]
+
+
+def _own_module(what: str, path: Path) -> ModuleType:
+    """A user's Python file as a module, loaded again once it has changed."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{what} {path}: cannot be read: {error.strerror or error}") from None
+    name = f"kvsim_own_{hashlib.sha256(str(path.resolve()).encode() + text).hexdigest()[:16]}"
+    if name not in sys.modules:
+        module = sys.modules[name] = ModuleType(name)  # dataclasses look their module up there
+        module.__file__ = str(path)
+        try:
+            exec(compile(text, str(path), "exec"), vars(module))
+        except Exception as error:
+            del sys.modules[name]
+            line = (
+                error.lineno if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)[-1].lineno
+            )
+            raise UserError(f"{what} {path}:{line}: {type(error).__name__}: {error}") from None
+    return sys.modules[name]

@@ -9,7 +9,7 @@ import numpy as np
 from kvsim import find
 from kvsim.cost import kernels
 from kvsim.cost.op import D2H, H2D, Num, Op
-from kvsim.cost.rates import PROVENANCE, Rates
+from kvsim.cost.rates import Rates
 from kvsim.errors import UserError, unknown
 from kvsim.specs.hardware import DTYPE_BYTES
 
@@ -23,6 +23,7 @@ class OneOp:
     efficiency: Num
     bound: str | list[str]
     provenance: str
+    expected_error: float
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -42,13 +43,17 @@ def _attention_decode(
     moved = 2 * tokens * kv_heads * head_dim * width
     flops = 4 * tokens * heads * head_dim
     query_bytes = 4.0 * heads * head_dim
-    return kernels.attention_decode("attention_decode", batch, flops, moved, query_bytes, instructions, 1, 1)
+    shape = {"batch": batch, "context": context, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
+    shape |= {"dtype": kv_dtype}
+    return kernels.attention_decode("attention_decode", batch, flops, moved, query_bytes, instructions, 1, 1, shape)
 
 
 def _attention_prefill(*, batch: Any, new: Any, past: Any = 0, heads: Any, kv_heads: Any, head_dim: Any) -> Op:
     pairs = new * past + new * (new + 1) / 2
     moved = batch * (4.0 * new * heads * head_dim + 4.0 * (past + new) * kv_heads * head_dim)
-    return kernels.attention_prefill("attention_prefill", batch * pairs * 4 * heads * head_dim, moved, 1, 1)
+    shape = {"batch": batch, "new": new, "past": past, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
+    shape |= {"dtype": "bf16"}
+    return kernels.attention_prefill("attention_prefill", batch * pairs * 4 * heads * head_dim, moved, 1, 1, shape)
 
 
 def _copy(*, bytes: Num, lane: str = H2D) -> Op:
@@ -113,8 +118,9 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
     rates = Rates.of(machine, gpus)
     built = KINDS[kind](**figures)
     seconds, ideal = rates.seconds(built), rates.ideal_seconds(built)
-    bounds = rates.bounds(built)
-    return OneOp(seconds, ideal, ideal / seconds, bounds if np.ndim(seconds) else bounds[0], PROVENANCE)
+    bounds, source = rates.bounds(built), rates.source(built)
+    bound = bounds if np.ndim(seconds) else bounds[0]
+    return OneOp(seconds, ideal, ideal / seconds, bound, source.text, source.expected_error)
 
 
 def _positive(kind: str, key: str, value: Any) -> Num:

@@ -1,6 +1,6 @@
 """One step, analytically, by Op and lane: what `kvsim step` and `kvsim.step` show."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ from kvsim import find
 from kvsim.cost import cacheops
 from kvsim.cost.dense import dense_ops
 from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
-from kvsim.cost.rates import EXPECTED_ERROR, PROVENANCE, Rates
+from kvsim.cost.rates import Rates
+from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
 from kvsim.traits.layout import Ints, Layout
 from kvsim.traits.placement import overlapped
@@ -26,6 +27,7 @@ class Step:
     ops: tuple[Op, ...]
     op_seconds: tuple[Num, ...]
     bounds: tuple[str, ...]
+    sources: tuple[Source, ...]
     lanes: dict[str, Num]
     kv_bytes: dict[str, Num]
     assumptions: tuple[str, ...]
@@ -39,6 +41,11 @@ class Step:
         share = _first(self.op_seconds[most]) / max(_first(self.lanes[lane]), 1e-300)
         return f"{self.bounds[most]} ({self.ops[most].name}, {share:.0%} of the {lane} lane)"
 
+    @property
+    def expected_error(self) -> float:
+        """Of its Ops, weighted by their seconds (at the first of several points)."""
+        return mean_error(zip(map(_first, self.op_seconds), self.sources, strict=True))
+
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints, SI units."""
         ops = [
@@ -49,9 +56,9 @@ class Step:
                 "flops": _plain(sum((op.count * v for unit, v in op.flops.items() if unit != "alu"), start=0.0)),
                 "bytes": _plain(op.count * op.bytes),
                 "bound": bound,
-                "provenance": PROVENANCE,
+                "provenance": source.text,
             }
-            for op, seconds, bound in zip(self.ops, self.op_seconds, self.bounds, strict=True)
+            for op, seconds, bound, source in zip(self.ops, self.op_seconds, self.bounds, self.sources, strict=True)
         ]
         return {
             "seconds": _plain(self.seconds),
@@ -59,7 +66,7 @@ class Step:
             "ops": ops,
             "lanes": {lane: _plain(seconds) for lane, seconds in self.lanes.items()},
             "kv_bytes": {tier: _plain(moved) for tier, moved in self.kv_bytes.items()},
-            "expected_error": EXPECTED_ERROR,
+            "expected_error": self.expected_error,
             "assumptions": list(self.assumptions),
         }
 
@@ -154,7 +161,7 @@ def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> 
         if whole and not np.ndim(new):
             kv_bytes = int(new) * layout.geo.kv_heads * layout.head_token_bytes
             ops += [
-                Op(op.name, op.kind, op.lane, op.flops, op.bytes, op.launches, op.count * int(np.max(prompts)))
+                replace(op, count=op.count * int(np.max(prompts)))
                 for op in policy.retention.end_ops(layout.geo, kind, int(new), kv_bytes)
             ]
     if layout.offloaded and whole:
@@ -174,14 +181,16 @@ def _assemble(layout: Layout, rates: Rates, ops: list[Op], kv_bytes: dict[str, N
         units = layout.policy.placement.units(layout.geo)
         together, h2d, d2h = _alike(gpu, lanes[H2D], lanes[D2H])
         total = overlapped(together, h2d, d2h, units)
-    notes = [
+    sources = tuple(rates.source(op) for op in ops)
+    assumed = [
         f"{tp} of {machine}'s chips; all figures are of one chip" if tp > 1 else f"one chip of {machine}",
-        f"rates are datasheet figures times a share per kernel class: expect +-{EXPECTED_ERROR:.0%}",
+        *notes((op.kind, source) for op, source in zip(ops, sources, strict=True)),
         "GPU work only: no host time, launches captured in CUDA graphs",
     ]
     if layout.offloaded:
-        notes.append("copies overlap compute unit by unit, double-buffered, from pinned host memory")
-    return Step(total, tuple(ops), seconds, tuple(rates.bound(op) for op in ops), lanes, kv_bytes, tuple(notes))
+        assumed.append("copies overlap compute unit by unit, double-buffered, from pinned host memory")
+    bounds = tuple(rates.bound(op) for op in ops)
+    return Step(total, tuple(ops), seconds, bounds, sources, lanes, kv_bytes, tuple(assumed))
 
 
 def _alike(*values: Num) -> tuple[Num, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from kvsim import find
-from kvsim.cost.rates import EXPECTED_ERROR
+from kvsim.cost.source import DATASHEET, Source, notes
 from kvsim.engine.check import checker
 from kvsim.engine.serving import Serving
 from kvsim.engine.simulate import Observer, Simulation, simulate
@@ -148,7 +148,9 @@ def run(
     figures["bound"], figures["gpu_time"] = why.sentence, why.gpu_time
     figures["wall_s"] = time.perf_counter() - begun
     figures["names"] = names
-    figures["assumptions"] = assumptions(simulation, fidelity, copies)
+    figures["assumptions"] = assumptions(simulation, fidelity, copies, why.sources)
+    rates = "; ".join(dict.fromkeys(source.text for _, source in why.sources)) or DATASHEET.text
+    figures["provenance"] = {"rates": rates, "expected_error": why.expected_error}
     if sending := note(trace, closed, concurrency):
         figures["assumptions"].insert(len(trace.notes), sending)
     return Report(figures, simulation, names)
@@ -202,36 +204,34 @@ def _setting(value: Any, kind: Any, where: str) -> Any:
     return converted(value, kind, where)
 
 
-def assumptions(run: Simulation, fidelity: str, copies: int) -> list[str]:
+def assumptions(run: Simulation, fidelity: str, copies: int, sources: tuple[tuple[str, Source], ...] = ()) -> list[str]:
     """What a reader must know to trust the figures."""
     layout, serving, machine, trace = run.layout, run.serving, run.machine, run.trace
     model, tp, replicas = layout.geo.model, layout.geo.tp, len(run.replicas)
-    notes = list(trace.notes)
+    found = list(trace.notes)
     shape = f"{replicas} replica{'s' * (replicas > 1)} of {tp} chip{'s' * (tp > 1)}"
     if tp > 1:
         shape += f", joined by {machine.peer_link(tp).name}"
     if replicas > 1:
         shape += f", requests routed {serving.routing.replace('_', ' ')}"
-    notes.append(shape + (" (one over all chips; --tp for smaller ones)" if tp == machine.chips > 1 else ""))
-    notes.append(
-        f"kernel times are datasheet rates times a usual share per class: expect +-{EXPECTED_ERROR:.0%} on seconds"
-    )
-    notes.append(f"policy at {fidelity} fidelity")
-    notes.append(
+    found.append(shape + (" (one over all chips; --tp for smaller ones)" if tp == machine.chips > 1 else ""))
+    found += notes(sources or (("gemm", DATASHEET),))
+    found.append(f"policy at {fidelity} fidelity")
+    found.append(
         f"host time {serving.cpu_step_s * 1e3:g} ms a step and {serving.cpu_seq_s * 1e6:g} us a sequence"
         f"{', hidden behind the step before' if serving.asynchronous else ''}; "
         f"{serving.api_s * 1e3:g} ms before the queue"
     )
-    notes.append("outputs have the trace's lengths (a server given max_tokens and told to ignore EOS)")
+    found.append("outputs have the trace's lengths (a server given max_tokens and told to ignore EOS)")
     if serving.prefix_caching and layout.policy.reuse == "none":
-        notes.append("this policy's cache cannot be shared between requests: no prefix hits")
+        found.append("this policy's cache cannot be shared between requests: no prefix hits")
     elif serving.prefix_caching and trace.blocks is None:
-        notes.append("the trace has no prefix hashes: no hits between requests")
+        found.append("the trace has no prefix hashes: no hits between requests")
     longest = int((run.columns.prompt_tokens + run.columns.output_tokens).max())
     if longest > model.max_context:
-        notes.append(
+        found.append(
             f"requests reach {longest:,} tokens, {model.name} was trained for {model.max_context:,}: cost only, "
             "not quality (--set max_model_len to enforce)"
         )
-    notes.append("energy: board power while the GPU works, idle power otherwise")
-    return notes
+    found.append("energy: board power while the GPU works, idle power otherwise")
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from kvsim import find
 from kvsim.cost.op import D2H, GPU, H2D, PEER
-from kvsim.cost.rates import EXPECTED_ERROR, PROVENANCE, Rates
+from kvsim.cost.rates import Rates
 from kvsim.errors import UserError
 from kvsim.onestep import Step, step
 from kvsim.specs.hardware import Machine
@@ -39,7 +39,8 @@ class Dot:
         flops: on tensor cores. bytes: through the lane's memory or link. seconds: all calls together.
         step_share: of the step's seconds, before lanes overlap.
         roof_share: of its roof: the seconds that peak and bandwidth alone would take, over its seconds.
-        bound: what takes most of its time.
+        bound: what takes most of its time. provenance, expected_error: where the seconds come from, and how far off
+            to expect them.
     """
 
     policy: str
@@ -54,6 +55,8 @@ class Dot:
     step_share: float
     roof_share: float
     bound: str
+    provenance: str
+    expected_error: float
 
     @property
     def intensity(self) -> float | None:
@@ -88,8 +91,6 @@ class Roofline:
             "peak_flops_per_s": self.peaks,
             "roofs": [asdict(roof) for roof in self.roofs],
             "ops": [asdict(dot) | figures for dot, figures in zip(self.dots, more, strict=True)],
-            "expected_error": EXPECTED_ERROR,
-            "provenance": PROVENANCE,
             "assumptions": list(self.assumptions),
         }
 
@@ -158,13 +159,14 @@ def _dots(found: Step, rates: Rates, where: tuple[str, str, int]) -> list[Dot]:
     """The Ops of a step, longest first, then the step itself from each of its lanes."""
     total_s, lanes = float(found.seconds), dict.fromkeys(op.lane for op in found.ops)
     dots = []
-    for op, seconds, bound in zip(found.ops, found.op_seconds, found.bounds, strict=True):
+    for op, seconds, bound, source in zip(found.ops, found.op_seconds, found.bounds, found.sources, strict=True):
         flops = op.count * float(sum(value for unit, value in op.flops.items() if unit != "alu"))
         group = _GROUP.get(op.kind, "link")
         took = float(seconds)
         ideal = float(rates.ideal_seconds(op)) / took
         moved = op.count * float(op.bytes)
-        dots.append(Dot(*where, op.name, group, op.lane, flops, moved, took, took / total_s, ideal, bound))
+        known = (bound, source.text, source.expected_error)
+        dots.append(Dot(*where, op.name, group, op.lane, flops, moved, took, took / total_s, ideal, *known))
     dots.sort(key=lambda dot: -dot.seconds)
     flops = sum(dot.flops for dot in dots)
     whole = []
@@ -178,7 +180,8 @@ def _dots(found: Step, rates: Rates, where: tuple[str, str, int]) -> list[Dot]:
         moved = sum(dot.bytes for dot in dots if dot.lane == lane)
         if moved:
             share = max(peak_s, moved / _bandwidth(rates, lane)) / total_s
-            whole.append(Dot(*where, "whole step", "step", lane, flops, moved, total_s, 1.0, share, found.bound))
+            known = (found.bound, "sum of its Ops, lanes overlapped", found.expected_error)
+            whole.append(Dot(*where, "whole step", "step", lane, flops, moved, total_s, 1.0, share, *known))
     return dots + whole
 
 

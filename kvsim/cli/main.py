@@ -22,6 +22,12 @@ COMMANDS = {
         "roofline_command",
         "Show the Ops of prefill and decode under the roofs of a chip: HBM, host link, peer link.",
     ),
+    "validate": ("kvsim.cli.validate", "validate_command", "Hold predicted kernel times against measured ones."),
+    "compare": (
+        "kvsim.cli.compare",
+        "compare_command",
+        "Replay TRACE on several machines under several policies, and say which to take.",
+    ),
     "sweep": ("kvsim.cli.sweep", "sweep_command", "Run every point of a study, and go on where it was interrupted."),
     "list": (
         "kvsim.cli.listing",

@@ -60,6 +60,7 @@ def _value(name: str, text: str) -> Any:
 def _table(kind: str, given: dict[str, str], hw: str, found: "OneOp") -> str:
     import numpy as np
 
+    from kvsim.report.table import wrapped
     from kvsim.report.words import percent, seconds
 
     size = np.size(found.seconds)
@@ -73,5 +74,8 @@ def _table(kind: str, given: dict[str, str], hw: str, found: "OneOp") -> str:
         shape = [texts[i] for texts in listed.values()]
         texts = (*shape, seconds(float(took)), seconds(float(ideal)), percent(float(share)))
         lines.append("  " + "".join(f"{text:>12}" for text in texts) + f"  {bound}")
-    lines.append(f"  {found.provenance} rates")
+    about = f"{found.provenance} rates"
+    if found.provenance != "datasheet":
+        about = f"{found.provenance}; 9 of 10 shapes within {percent(found.expected_error)}"
+    lines += wrapped(about)
     return "\n".join(lines)

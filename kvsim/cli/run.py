@@ -44,7 +44,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--max-gap", metavar="TIME", help="Closed loop: cut longer think and tool times to this.")
 @click.option("--sessions-per-s", type=float, metavar="R", help="Sessions begin as a Poisson process of this rate.")
 @click.option("--reuse", default="outputs", metavar="WHAT", help="The next turn hits cached outputs, or only prompts.")
-@click.option("--out", type=PATH, metavar="DIR", help="Write report.json, requests.parquet and plots there.")
+@click.option(
+    "--out", type=PATH, metavar="DIR", help="Write report.html, report.json, requests.parquet and plots there."
+)
 @click.option("--timeline", type=PATH, metavar="FILE", help="Write a Chrome trace for ui.perfetto.dev; .gz too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with SI units instead of the table.")
 def run_command(
@@ -100,7 +102,7 @@ def _run(trace: str, out: Path | None, timeline: Path | None, options: dict[str,
         from kvsim.report.folder import write_report
 
         write_report(report, record, out, trace, shlex.join(["kvsim", *sys.argv[1:]]))
-        click.echo(f"{out}: report.json, requests.parquet and plots", err=True)
+        click.echo(f"{out}: report.html, report.json, requests.parquet and plots", err=True)
     if timeline:
         spans.write(timeline)
         click.echo(f"{timeline}: open it at ui.perfetto.dev{f' ({spans.note})' if spans.note else ''}", err=True)

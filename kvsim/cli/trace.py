@@ -1,4 +1,4 @@
-"""`kvsim trace import | stats | generate`: request traces in and out."""
+"""`kvsim trace import | stats`: request traces in and out."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from kvsim.errors import UserError
 from kvsim.traces import formats
 from kvsim.traces.fields import UNITS_PER_S
 from kvsim.traces.read import DITHERS, parse_columns
@@ -17,10 +16,10 @@ from kvsim.traces.write import LAYOUTS, SUFFIXES
 Command = TypeVar("Command", bound=Callable[..., Any])
 OUT_HELP = f"File to write; its name ends in {', '.join(SUFFIXES)}. An existing file is replaced once all is written."
 _MAP_HELP = "Columns of any other CSV or JSON lines file: arrival=COLUMN,input=COLUMN,output=COLUMN."
-_AS_HELP = f"Layout: {', '.join(LAYOUTS)}. [default: kvsim]"
+AS_HELP = f"Layout: {', '.join(LAYOUTS)}. [default: kvsim]"
 ROUND_HELP = "Round arrivals to the clock of the layout; else those between its ticks are refused."
-_SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"
-_CV_HELP = "Its standard deviation over its mean; 0 is fixed. [default: 1]"
+SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"
+TOKENIZER_HELP = "Counts text: a tokenizer.json, a name that tiktoken knows, or chars:4 (a token each 4 characters)."
 
 
 @click.group()
@@ -41,8 +40,9 @@ def source_options(command: Command) -> Command:
         click.option("--format", "format_name", metavar="NAME", help=f"{known}. [default: by the file's first line]"),
         click.option("--map", "columns", metavar="KEY=COLUMN,...", help=_MAP_HELP),
         click.option("--time-unit", metavar="UNIT", help=f"Of --map's arrival: {', '.join(UNITS_PER_S)}. [default: s]"),
+        click.option("--tokenizer", metavar="NAME_OR_FILE", help=TOKENIZER_HELP),
         click.option("--dither", metavar="HOW", help=f"Spread the arrivals of each clock tick: {', '.join(DITHERS)}."),
-        click.option("--seed", type=int, help=_SEED_HELP),
+        click.option("--seed", type=int, help=SEED_HELP),
         click.option("--limit", type=int, metavar="N", help="Take the first N requests only."),
     ]
     for option in reversed(options):
@@ -55,15 +55,20 @@ def source_options(command: Command) -> Command:
 @source_options
 @click.option("--cache", metavar="BLOCKS,...", help="Also the hit ratios of prefix caches of so many blocks.")
 @click.option("--eviction", metavar="NAME,...", help="Of --cache; see `kvsim list prefix`. [default: all]")
+@click.option("--plots", metavar="DIR", help="Write plots there: arrivals.png, lengths.png, and reuse.png with ids.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-def stats_command(source: str, as_json: bool, cache: str | None, eviction: str | None, **options: Any) -> None:
+def stats_command(
+    source: str, as_json: bool, cache: str | None, eviction: str | None, plots: str | None, **options: Any
+) -> None:
     """Describe TRACE: a trace file, a workload YAML, or a shipped workload's name.
 
-    Shows rates, lengths, the clock's tick, rows dropped, and the hit ratio of an infinite prefix cache.
+    Shows rates, bursts, lengths, the clock's tick, rows dropped, sessions, the hit ratio of an infinite prefix cache,
+    and how far apart the uses of a block are.
 
     \b
     kvsim trace stats quickstart
     kvsim trace stats conversation_trace.jsonl.gz --json
+    kvsim trace stats azure.csv --plots azure-plots
     kvsim trace stats conversations --cache 100,1000 --eviction lru,belady
     """
     from kvsim.cli import hit_table
@@ -74,6 +79,10 @@ def stats_command(source: str, as_json: bool, cache: str | None, eviction: str |
     figures = stats(found)
     if wanted:
         figures |= hit_table.figures(found, *wanted)
+    if plots is not None:
+        from kvsim.traces.plots import draw
+
+        click.echo(f"{plots}: {', '.join(draw(found, Path(plots)))}", err=True)
     if as_json:
         click.echo(json.dumps(figures))
         return
@@ -85,7 +94,7 @@ def stats_command(source: str, as_json: bool, cache: str | None, eviction: str |
 @trace.command("import")
 @click.argument("source", metavar="TRACE")
 @click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
-@click.option("--as", "layout", default="kvsim", metavar="LAYOUT", help=_AS_HELP)
+@click.option("--as", "layout", default="kvsim", metavar="LAYOUT", help=AS_HELP)
 @click.option("--round", "rounded", is_flag=True, help=ROUND_HELP)
 @source_options
 def import_command(source: str, out: str, layout: str, rounded: bool, **options: Any) -> None:
@@ -96,49 +105,6 @@ def import_command(source: str, out: str, layout: str, rounded: bool, **options:
     kvsim trace import log.csv --map arrival=t,input=in,output=out --time-unit ms --out log.csv.gz
     """
     written(opened(source, **options), out, layout, rounded)
-
-
-@trace.command("generate")
-@click.argument("spec", required=False, metavar="[SPEC.yaml]")
-@click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
-@click.option("--as", "layout", default="kvsim", metavar="LAYOUT", help=_AS_HELP)
-@click.option("--round", "rounded", is_flag=True, help=ROUND_HELP)
-@click.option("--seed", type=int, help=_SEED_HELP)
-@click.option("--requests", type=int, metavar="N", help="How many requests. [default: 1000]")
-@click.option("--process", metavar="NAME", help="Arrivals: poisson, gamma or constant. [default: poisson]")
-@click.option("--rate", type=float, metavar="R", help="Requests per second. [default: 1]")
-@click.option("--cv", type=float, metavar="CV", help="gamma: standard deviation of the gaps over their mean.")
-@click.option("--prompt-mean", type=float, metavar="TOKENS", help="Mean prompt, lognormal. [default: 1024]")
-@click.option(
-    "--prompt-cv", type=float, metavar="CV", help="Its standard deviation over its mean; 0 is fixed. [default: 1]"
-)
-@click.option("--prompt-max", type=int, metavar="TOKENS", help="Longest prompt. [default: 2**30]")
-@click.option("--output-mean", type=float, metavar="TOKENS", help="Mean output, lognormal. [default: 256]")
-@click.option(
-    "--output-cv", type=float, metavar="CV", help="Its standard deviation over its mean; 0 is fixed. [default: 1]"
-)
-@click.option("--output-max", type=int, metavar="TOKENS", help="Longest output. [default: 2**30]")
-@click.option("--lengths-from", metavar="FILE", help="Draw (prompt, output) pairs from this trace or table of lengths.")
-def generate_command(spec: str | None, out: str, layout: str, rounded: bool, seed: int | None, **options: Any) -> None:
-    """Write the requests that a workload YAML's `generate:` describes, or that the options describe.
-
-    \b
-    kvsim trace generate quickstart --out quick.jsonl
-    kvsim trace generate --requests 5000 --rate 3 --prompt-mean 1135 --output-mean 212 --out chat.jsonl.gz
-    kvsim trace generate --process gamma --rate 2 --cv 4 --lengths-from azure.csv --out bursty.csv
-    """
-    given = {key: value for key, value in options.items() if value is not None}
-    if spec is None:
-        written(_from_options(given, seed or 0, out), out, layout, rounded)
-        return
-    if given:
-        raise UserError(f"--{next(iter(given)).replace('_', '-')}: give either a YAML or options, not both")
-    from kvsim.traces.open import open_trace
-
-    made, workload = open_trace(spec, seed=seed)
-    if workload is None or workload.generate is None:
-        raise UserError(f"{spec}: is no workload YAML with a `generate:` block; to convert a trace use `trace import`")
-    written(made, out, layout, rounded)
 
 
 def opened(source: str, format_name: str | None, columns: str | None, **options: Any) -> Trace:
@@ -158,32 +124,3 @@ def written(made: Trace, out: str, layout: str = "kvsim", rounded: bool = False,
     click.echo(f"{out}: {len(made):,} requests", err=True)
     for note in made.notes:
         click.echo(f"  {note}", err=True)
-
-
-def _from_options(given: dict[str, Any], seed: int, out: str) -> Trace:
-    from kvsim.specs.load import build
-    from kvsim.traces.generate import generate
-    from kvsim.traces.workload import Generate, Workload
-
-    build(Workload, {"seed": seed, "generate": _spec(given)}, "options")  # checks the seed as well
-    return generate(build(Generate, _spec(given), "options"), seed, Path(out).name)
-
-
-def _spec(given: dict[str, Any]) -> dict[str, Any]:
-    """The `generate:` block that the options stand for."""
-
-    def length(which: str, mean: float) -> dict[str, Any]:
-        most = given.get(f"{which}_max")
-        figures = {"mean": given.get(f"{which}_mean", mean), "cv": given.get(f"{which}_cv", 1.0)}
-        return figures if most is None else figures | {"max": most}
-
-    arrivals = {"process": given.get("process", "poisson"), "rate_per_s": given.get("rate", 1.0)}
-    if "cv" in given:
-        arrivals["cv"] = given["cv"]
-    spec: dict[str, Any] = {"requests": given.get("requests", 1000), "arrivals": arrivals}
-    if "lengths_from" in given:
-        for key in given:
-            if key.startswith(("prompt", "output")):
-                raise UserError(f"--{key.replace('_', '-')}: --lengths-from sets all lengths already")
-        return spec | {"lengths_from": given["lengths_from"]}
-    return spec | {"prompt": length("prompt", 1024.0), "output": length("output", 256.0)}

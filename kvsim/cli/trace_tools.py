@@ -1,10 +1,12 @@
-"""`kvsim trace sample | scale | merge | convert`: traces made from traces."""
+"""`kvsim trace sample | scale | merge | convert | fit`: what is made from traces."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from kvsim.cli import trace_generate  # noqa: F401  # adds its command to the group
 from kvsim.cli.trace import OUT_HELP, ROUND_HELP, opened, source_options, trace, written
 from kvsim.traces.write import LAYOUTS
 
@@ -94,3 +96,34 @@ def convert_command(
     kvsim trace convert conversation_trace.jsonl.gz --to burstgpt --without blocks --out burst.csv
     """
     written(opened(source, **options), out, layout, rounded, without)
+
+
+@trace.command("fit")
+@click.argument("source", metavar="TRACE")
+@click.option("--out", required=True, metavar="FILE.yaml", help="Workload YAML to write; an existing one is replaced.")
+@click.option("--period", default="86400", metavar="TIME", help="After which the rate repeats. [default: 24 h]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
+@source_options
+def fit_command(source: str, out: str, period: str, as_json: bool, **options: Any) -> None:
+    """Write a workload YAML with a generator fitted to TRACE, and say how well it fits.
+
+    The first half of the requests is fitted: arrivals (Poisson, gamma, Weibull or Markov-modulated, by Akaike's
+    criterion; with a rate curve if the half lasts a period), lengths (lognormal or quantiles), and prefix groups if
+    there are block ids. The distances are those to the second half.
+
+    \b
+    kvsim trace fit azure.csv --out azure-like.yaml
+    kvsim run azure-like.yaml --hw h100
+    """
+    from kvsim.cli.fit_table import show, write_workload
+    from kvsim.cli.options import duration_s
+    from kvsim.traces.fit import fit
+
+    seed = options["seed"] or 0
+    found = fit(opened(source, **options), period_s=duration_s(period, "--period") or 0.0, seed=seed)
+    write_workload(found, Path(out), seed)
+    click.echo(f"{out}: run it with `kvsim run {out}`", err=True)
+    if as_json:
+        click.echo(json.dumps(found.figures))
+        return
+    show(found.figures)

@@ -7,7 +7,7 @@ Chunk features, for one layer kind: new tokens, query-key pairs of one head, pas
 import numpy as np
 
 from kvsim.cost.geometry import LayerKind
-from kvsim.cost.kernels import ACTIVATION_BYTES, attention_decode, attention_prefill, copy, elementwise, gemm
+from kvsim.cost.kernels import ACTIVATION_BYTES, affine_gemm, attention_decode, attention_prefill, copy, elementwise
 from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.traits.layout import Layout
 
@@ -21,7 +21,15 @@ def decode_ops(layout: Layout, kind: LayerKind, sequences: Num, tokens: Num, kv_
     ops = [
         cache_write(layout, kind, sequences),
         attention_decode(
-            "attention_decode", sequences, flops, kv_bytes, geo.query_bytes, dequantize, launches, kind.layers
+            "attention_decode",
+            sequences,
+            flops,
+            kv_bytes,
+            geo.query_bytes,
+            dequantize,
+            launches,
+            kind.layers,
+            {"queries": sequences * geo.query_heads, "keys": 0.0},
         ),
     ]
     if policy.quantizer.copies:  # reads and writes the values, about half of the bytes
@@ -36,7 +44,11 @@ def chunk_ops(layout: Layout, kind: LayerKind, new: Num, pairs: Num, past: Num) 
     moved = new * geo.query_bytes + (past + new) * (heads * width)
     flops = pairs * (geo.prefill_flops * geo.query_heads)
     launches = policy.placement.attention_launches(geo)
-    ops = [cache_write(layout, kind, new), attention_prefill("attention_prefill", flops, moved, launches, kind.layers)]
+    shape = {"queries": new * geo.query_heads, "keys": past + new}
+    ops = [
+        cache_write(layout, kind, new),
+        attention_prefill("attention_prefill", flops, moved, launches, kind.layers, shape),
+    ]
     if policy.quantizer.instructions:  # the past is widened once a chunk, then attended to at 16 bits
         elements = past * (heads * (layout.key_dim + layout.value_dim))
         widened = past * (heads * (layout.head_token_bytes + width))
@@ -45,7 +57,7 @@ def chunk_ops(layout: Layout, kind: LayerKind, new: Num, pairs: Num, past: Num) 
     if geo.model.latent:
         latent = geo.model.latent
         up = geo.query_heads * (latent.nope_dim + latent.value_dim)
-        ops.append(gemm("kv_up_proj_past", past, up, latent.kv_rank, geo.model.dtype, kind.layers))
+        ops.append(affine_gemm("kv_up_proj_past", past, up, latent.kv_rank, geo.model.dtype, kind.layers))
     return ops + policy.retention.chunk_ops(geo, kind, new, pairs)
 
 

@@ -1,5 +1,9 @@
 """Ops by shape: GEMM, attention, element-wise passes, copies, all-reduce. FLOPs and bytes of one kernel each."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from kvsim.cost.op import GPU, PEER, Num, Op
 from kvsim.specs.hardware import DTYPE_BYTES
 from kvsim.specs.model import weight_element_bytes
@@ -15,7 +19,13 @@ def operand(dtype: str) -> str:
 def gemm(name: str, m: Num, n: float, k: float, dtype: str = "bf16", count: int = 1) -> Op:
     """[m, k] x [k, n]: 2mnk FLOPs; weights once, activations in and out."""
     moved = n * k * weight_element_bytes(dtype) + m * (n + k) * ACTIVATION_BYTES
-    return Op(name, "gemm", GPU, {operand(dtype): 2 * m * n * k}, moved, count=count)
+    shape = {"m": m, "n": n, "k": k, "dtype": dtype}
+    return Op(name, "gemm", GPU, {operand(dtype): 2 * m * n * k}, moved, count=count, shape=shape)
+
+
+def affine_gemm(name: str, m: Num, n: float, k: float, dtype: str, count: int) -> Op:
+    """The same without its shape: priced as a roofline, affine in m, which the sums of a batch allow."""
+    return replace(gemm(name, m, n, k, dtype, count), shape={})
 
 
 def grouped_gemm(name: str, m: Num, active: int, experts: int, n: float, k: float, dtype: str, count: int) -> Op:
@@ -35,16 +45,24 @@ def elementwise(name: str, moved: Num, launches: float = 1.0, count: int = 1, in
 
 
 def attention_decode(
-    name: str, queries: Num, flops: Num, kv_bytes: Num, query_bytes: float, dequantize: Num, launches: float, count: int
+    name: str,
+    queries: Num,
+    flops: Num,
+    kv_bytes: Num,
+    query_bytes: float,
+    dequantize: Num,
+    launches: float,
+    count: int,
+    shape: Mapping[str, Any],
 ) -> Op:
     """One query token a sequence over its cache: `flops` on the tensor cores, `dequantize` plain-core instructions."""
     work = {"bf16": flops, "alu": dequantize} if not isinstance(dequantize, int) or dequantize else {"bf16": flops}
-    return Op(name, "attention_decode", GPU, work, kv_bytes + queries * query_bytes, launches, count)
+    return Op(name, "attention_decode", GPU, work, kv_bytes + queries * query_bytes, launches, count, shape=shape)
 
 
-def attention_prefill(name: str, flops: Num, moved: Num, launches: float, count: int) -> Op:
+def attention_prefill(name: str, flops: Num, moved: Num, launches: float, count: int, shape: Mapping[str, Any]) -> Op:
     """New tokens against past and new ones, causal, fused."""
-    return Op(name, "attention_prefill", GPU, {"bf16": flops}, moved, launches, count)
+    return Op(name, "attention_prefill", GPU, {"bf16": flops}, moved, launches, count, shape=shape)
 
 
 def copy(name: str, lane: str, moved: Num, transfers: float = 1.0, count: int = 1) -> Op:
@@ -54,7 +72,8 @@ def copy(name: str, lane: str, moved: Num, transfers: float = 1.0, count: int = 
 
 def all_reduce(name: str, size: Num, gpus: int, count: int = 1) -> Op:
     """Sum of `size` bytes over `gpus` chips: a ring moves 2 (gpus - 1) / gpus of them over each chip's link."""
-    return Op(name, "all_reduce", PEER, {}, size * (2 * (gpus - 1) / gpus), count=count, gpus=gpus)
+    shape = {"bytes": size, "gpus": gpus, "dtype": "bf16"}
+    return Op(name, "all_reduce", PEER, {}, size * (2 * (gpus - 1) / gpus), count=count, gpus=gpus, shape=shape)
 
 
 def kv_element_bytes(dtype: str) -> float:

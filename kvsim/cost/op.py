@@ -1,7 +1,7 @@
 """The Op: one kernel or transfer of a step, and how `count` identical ones (a layer each) occupy a lane."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ class Op:
         flops: FLOPs by unit: an operand type of the tensor cores, or "alu" for the plain cores.
         bytes: bytes that its lane's memory or link must carry.
         launches: launches of one kernel, or transfers of one copy.
+        shape: what a fitted curve takes, "dtype" among it; of attention inside a step, its `queries` of all heads and
+            the `keys` that the last of a chunk sees.
     """
 
     name: str
@@ -30,3 +32,4 @@ class Op:
     launches: float = 1.0
     count: int = 1
     gpus: int = 1
+    shape: Mapping[str, Any] = field(default_factory=dict)

@@ -1,6 +1,6 @@
-"""From an Op to seconds: `launches x latency + max(FLOPs / rate, bytes / rate)`, a roofline of each kernel.
+"""From an Op to seconds: by a curve fitted to its kernel, or `launches x latency + max(FLOPs / rate, bytes / rate)`.
 
-The shares below stand in until curves measured on a GPU exist; a report calls every figure made with them "datasheet".
+The shares below stand in where no curve exists; a report calls every figure made with them "datasheet".
 """
 
 from dataclasses import dataclass
@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from kvsim.cost.calibration import NOTHING, Calibrated, Fitted, InSteps
 from kvsim.cost.op import D2H, GPU, H2D, Num, Op
+from kvsim.cost.source import DATASHEET, Source, in_step, of_curve
 from kvsim.specs.hardware import Chip, Link, Machine
 
 # kind -> (share of the tensor peak, share of the memory's or link's datasheet bandwidth) that a good kernel reaches.
@@ -22,22 +24,43 @@ EFFICIENCY: dict[str, tuple[float, float]] = {
 }
 ALU_SHARE = 0.60  # of the plain cores' issue rate, in kernels that also load and multiply
 LAUNCH_S = 2.5e-6  # of a kernel inside a CUDA graph: its ramp and drain, which nothing overlaps
-PROVENANCE = "datasheet"
-EXPECTED_ERROR = 0.25
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Rates of one machine's lanes. `peer` is the link that joins the chips of one replica."""
+    """Rates of one machine's lanes. `peer` is the link that joins the chips of one replica; curves are fitted ones."""
 
     chip: Chip
     host_link: Link
     peer: Link
+    curves: Calibrated = NOTHING
+    peer_curves: Calibrated = NOTHING
 
     @classmethod
     def of(cls, machine: Machine, tp: int) -> "Rates":
         """The rates of a replica of `tp` chips of `machine`."""
-        return cls(machine.chip, machine.host_link, machine.peer_link(tp))
+        peer = machine.peer_link(tp)
+        known = {link.name: curves for link, curves in zip(machine.peer_links, machine.peer_curves, strict=False)}
+        return cls(machine.chip, machine.host_link, peer, machine.curves or NOTHING, known.get(peer.name, NOTHING))
+
+    def fitted(self, op: Op) -> Fitted | None:
+        """The curve that prices an Op by its shape, if there is one."""
+        if "dtype" not in op.shape:
+            return None
+        return (self.peer_curves if op.kind == "all_reduce" else self.curves).curve(op.kind, op.shape["dtype"])
+
+    def coefficients(self, op: Op) -> InSteps | None:
+        """What prices attention inside a step, from sums over its batch, if its chip was measured."""
+        return self.curves.in_steps(op.kind) if "queries" in op.shape else None
+
+    def source(self, op: Op) -> Source:
+        """Where its seconds come from."""
+        one = self.fitted(op)
+        if one:
+            return of_curve(one, self.peer_curves if op.kind == "all_reduce" else self.curves)
+        coefficients = self.coefficients(op)
+        curve = self.curves.curve(op.kind, "bf16")
+        return in_step(coefficients, curve, self.curves) if coefficients and curve else DATASHEET
 
     def latency_s(self, op: Op) -> float:
         """Seconds of one kernel that no work amortizes."""
@@ -45,7 +68,8 @@ class Rates:
             return op.launches * self.host_link.latency
         if op.kind == "all_reduce":  # reduce-scatter and all-gather: gpus - 1 hops each
             return LAUNCH_S + 2 * (op.gpus - 1) * self.peer.latency
-        return op.launches * LAUNCH_S
+        coefficients = self.coefficients(op)
+        return op.launches * (coefficients.latency_s if coefficients else LAUNCH_S)
 
     def bytes_per_s(self, op: Op) -> float:
         """What its lane carries for this class of Op."""
@@ -70,13 +94,36 @@ class Rates:
     def terms(self, op: Op) -> dict[str, Num]:
         """Seconds of one kernel by what could bound it; it takes the latency plus the largest of the others."""
         found: dict[str, Num] = {"latency": self.latency_s(op)}
+        coefficients = self.coefficients(op)
+        if coefficients:
+            return found | self._in_step(op, coefficients)
         for unit, flops in op.flops.items():
             found[f"{unit} FLOPs" if unit != "alu" else "plain-core arithmetic"] = flops / self.flops_per_s(op, unit)
         found[memory_name(op)] = op.bytes / self.bytes_per_s(op)
         return found
 
+    def _in_step(self, op: Op, fitted: InSteps) -> dict[str, Num]:
+        """Terms of attention by coefficients: each holds what the others leave exposed, and stays affine."""
+        chip, started = self.chip, op.shape["queries"] * (fitted.row_s / self.chip.multiprocessors)
+        work = {
+            f"{unit} FLOPs": flops / (fitted.tensor_share * chip.peak.of(unit))
+            for unit, flops in op.flops.items()
+            if unit != "alu"
+        }
+        work["HBM bandwidth"] = op.bytes / (fitted.memory_share * chip.memory.bandwidth)
+        work["key blocks in turn"] = op.shape["keys"] * fitted.key_s
+        exposed = fitted.exposed * sum(work.values())
+        found = {name: started + exposed + (1 - fitted.exposed) * took for name, took in work.items()}
+        if "alu" in op.flops:
+            found["plain-core arithmetic"] = started + op.flops["alu"] / self.alu_per_s
+        return found
+
     def seconds(self, op: Op) -> Num:
         """Seconds of the whole Op (all `count` kernels) on its lane."""
+        one = self.fitted(op)
+        if one:
+            took = one.curve.seconds(self._carrier(op), op.shape)
+            return op.count * (took if np.ndim(took) else float(took))
         terms = self.terms(op)
         latency = terms.pop("latency")
         return op.count * (latency + _largest(list(terms.values())))
@@ -87,9 +134,13 @@ class Rates:
 
     def bounds(self, op: Op) -> list[str]:
         """What takes most of the time of each Op in arrays."""
-        terms = self.terms(op)
+        one = self.fitted(op)
+        terms = one.curve.parts(self._carrier(op), op.shape) if one else self.terms(op)
         seconds = np.stack(np.broadcast_arrays(*(np.atleast_1d(term) for term in terms.values())))
         return [list(terms)[at] for at in seconds.argmax(axis=0).tolist()]
+
+    def _carrier(self, op: Op) -> Chip | Link:
+        return self.peer if op.kind == "all_reduce" else self.chip
 
     def ideal_seconds(self, op: Op) -> Num:
         """The Op's roofline: full datasheet peaks and bandwidth, no latency."""

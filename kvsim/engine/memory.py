@@ -1,5 +1,6 @@
 """A replica chip's pools: what its sequences hold in HBM and in the cache's home tier, and the prefix cache."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from kvsim.engine.capacity import Capacity
 from kvsim.engine.ledger import Ints, Ledger
 from kvsim.engine.prefix import PrefixCache, Run
+from kvsim.engine.radix import RadixCache
 from kvsim.engine.sequence import Sequence
 from kvsim.errors import UserError
 from kvsim.traces.trace import Blocks
@@ -28,14 +30,20 @@ class Memory:
     """
 
     def __init__(
-        self, layout: Layout, capacity: Capacity, ledger: Ledger, rows: Rows, caching: bool, blocks: Blocks | None
+        self,
+        layout: Layout,
+        capacity: Capacity,
+        ledger: Ledger,
+        rows: Rows,
+        caching: Callable[[int], PrefixCache | RadixCache] | None,
+        blocks: Blocks | None,
     ) -> None:
         self.layout, self.ledger = layout, ledger
         self.hbm_row, self.home_row = rows.hbm_row, rows.home_row
         self.block_bytes, self.block_tokens = layout.block_bytes, layout.block_tokens
         self.capacity = (capacity.pool_bytes[HBM], capacity.pool_bytes[layout.policy.placement.home])
         self.swap_room = 0 if layout.offloaded else capacity.pool_bytes[DRAM]
-        self.cache = PrefixCache(self.capacity[1] // self.block_bytes) if caching else None
+        self.cache = caching(self.capacity[1] // self.block_bytes) if caching else None
         self._blocks = blocks if caching else None
         if self._blocks and self._blocks.tokens % self.block_tokens:
             raise UserError(

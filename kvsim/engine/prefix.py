@@ -1,22 +1,28 @@
 """Prefix caching by block hash, as vLLM's block pool does it, counted in runs of blocks.
 
 A run is what one id of the trace covers (512 tokens are 32 blocks of 16), or all blocks of a sequence that no trace id
-names. A block is held while a sequence uses it; a freed one keeps its hash and waits in a queue, least recently used
-first, a sequence's tail before its head; allocation takes from the front. So of a run only a leading part survives.
+names. A block is held while a sequence uses it; a freed one keeps its hash and is idle until allocation gives it up,
+in the order of a policy in `policies/prefix`. vLLM's is `lru`, a sequence's tail before its head. A run's last blocks
+go first, so of a run only a leading part survives. Orders but `lru` count a run as one, whenever its blocks came.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from kvsim.traits.eviction import Order, eviction
 
 Run = tuple[int, int]  # (id, blocks)
 
 
 class PrefixCache:
-    """Which runs are cached: `held` by sequences, or `idle` in the queue of free blocks."""
+    """Which runs are cached: `held` by sequences, or `idle` in the order in which they are given up."""
 
-    def __init__(self, blocks: int) -> None:
+    def __init__(self, blocks: int, order: Order | None = None, session_of: Callable[[int], int] | None = None) -> None:
+        """`session_of`: of a request's number, for orders that go by sessions."""
         self.blank = blocks  # free blocks that never held anything
-        self._idle: OrderedDict[int, int] = OrderedDict()  # id -> blocks, least recently used first
+        self._order = eviction("lru").order(blocks) if order is None else order
+        self._idle = self._order.idle
+        self._told = type(self._order).turn is not Order.turn
+        self._session_of = session_of
         self._held: dict[int, list[int]] = {}  # id -> [blocks, sequences]
         self.idle_blocks = 0
         self.held_blocks = 0  # each counted once, however many sequences hold it
@@ -51,7 +57,7 @@ class PrefixCache:
             if held:
                 held[1] += 1
                 continue
-            found = self._idle.pop(name)
+            found = self._order.hold(name)
             self.idle_blocks -= found
             self.blank += found - blocks  # what the hit leaves over is recomputed, and has no name meanwhile
             self._held[name] = [blocks, 1]
@@ -70,16 +76,21 @@ class PrefixCache:
                     entry[0] = held[name] = blocks
             elif entry is None:
                 if name in self._idle:  # older copies, found too late to be used: nameless from now on
-                    self.blank += self._idle[name]
-                    self.idle_blocks -= self._idle.pop(name)
+                    found = self._order.forget(name)
+                    self.blank += found
+                    self.idle_blocks -= found
                 self._held[name] = [blocks, 1]
                 self.held_blocks += blocks
                 held[name] = blocks
 
     def release(self, held: dict[int, int], own: int, own_blocks: int) -> None:
         """Free a sequence's blocks: `own_blocks` under the id `own` (its tail), then those it holds, last id first."""
+        free = self._order.free
+        if self._told:
+            request = -own - 1
+            self._order.turn(self._session_of(request) if self._session_of else request, request)
         if own_blocks > 0:
-            self._idle[own] = self._idle.pop(own, 0) + own_blocks
+            free(own, own_blocks)
             self.idle_blocks += own_blocks
         for name in reversed(held):
             entry = self._held[name]
@@ -87,7 +98,7 @@ class PrefixCache:
             if not entry[1]:
                 del self._held[name]
                 self.held_blocks -= entry[0]
-                self._idle[name] = self._idle.pop(name, 0) + entry[0]
+                free(name, entry[0])
                 self.idle_blocks += entry[0]
 
     def settle(self, free_blocks: int) -> None:
@@ -99,12 +110,6 @@ class PrefixCache:
         taken = min(excess, self.blank)
         self.blank -= taken
         excess -= taken
-        while excess > 0:
-            name, blocks = next(iter(self._idle.items()))
-            taken = min(excess, blocks)
-            if taken == blocks:
-                del self._idle[name]
-            else:
-                self._idle[name] = blocks - taken
-            self.idle_blocks -= taken
-            excess -= taken
+        if excess:
+            self._order.evict(excess)
+            self.idle_blocks -= excess

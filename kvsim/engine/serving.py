@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kvsim.traits.eviction import online
 from kvsim.traits.policy import require
 
+Prefixes = Literal["hash", "radix"]
 Preemption = Literal["recompute", "swap"]
 Routing = Literal["round_robin", "least_tokens", "session"]
 Admission = Literal["prompt_fits", "reserve_prompt", "reserve_output"]
@@ -21,6 +23,8 @@ class Serving:
         static_batches: a batch is admitted when the last one is done, and decodes until its longest member is.
         block_tokens: tokens of a page. null_blocks: pages that an engine keeps for itself.
         prefix_caching: equal prefixes share blocks by hash, where trace and policy allow it.
+        prefix_cache: blocks found by hash, as vLLM does it, or a radix tree that gives up whole leaves, as SGLang does.
+        prefix_eviction: of blocks that no sequence uses, which go first; see `kvsim list prefix`. radix: lru only.
         preemption: what happens to the last running sequence when blocks run out.
         admission: a prompt enters when all of it would fit, allocating chunk by chunk (prompt_fits); or allocates all
             of it at once (reserve_prompt); or prompt and longest output (reserve_output), and is never preempted.
@@ -46,6 +50,8 @@ class Serving:
     block_tokens: int = 16
     null_blocks: int = 0
     prefix_caching: bool = False
+    prefix_cache: Prefixes = "hash"
+    prefix_eviction: str = "lru"
     preemption: Preemption = "recompute"
     admission: Admission = "prompt_fits"
     watermark: float = 0.0
@@ -77,6 +83,9 @@ class Serving:
         require(0 <= self.watermark < 1, f"watermark must be in [0, 1), but got {self.watermark}")
         reserved = self.admission == "reserve_output" or not self.static_batches
         require(reserved, f"static_batches needs admission reserve_output, but got {self.admission}")
+        online(self.prefix_eviction)
+        leaves = f"prefix_cache=radix gives up least recently used leaves: no prefix_eviction={self.prefix_eviction}"
+        require(self.prefix_cache == "hash" or self.prefix_eviction == "lru", leaves)
         fits = self.max_num_batched_tokens >= self.max_num_seqs
         few = f"max_num_batched_tokens must be at least max_num_seqs ({self.max_num_seqs}), but got {{}}"
         require(fits or not self.chunked_prefill, few.format(self.max_num_batched_tokens))

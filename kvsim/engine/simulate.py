@@ -12,6 +12,7 @@ from kvsim.engine.capacity import Capacity, capacity
 from kvsim.engine.clock import Clock
 from kvsim.engine.ledger import Ledger
 from kvsim.engine.memory import Memory
+from kvsim.engine.prefix_caches import prefix_cache
 from kvsim.engine.replica import Replica, Span
 from kvsim.engine.results import Columns
 from kvsim.engine.router import Router
@@ -76,7 +77,7 @@ def simulate(
     pricer = Pricer(layout, Rates.of(machine, tp), serving.graph_sizes)
     clock = Clock()
     columns = Columns.empty(trace.arrival_s.copy(), trace.prompt_tokens, trace.output_tokens)
-    caching = serving.prefix_caching and policy.reuse == "prefix"
+    caching = prefix_cache(serving, trace) if serving.prefix_caching and policy.reuse == "prefix" else None
     several = []
     for number in range(replicas):
         ledger = Ledger(pricer.rows)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kvsim.cost.op import GPU, PEER
+from kvsim.cost.source import DATASHEET_ERROR, Source, mean_error
 from kvsim.engine.simulate import Simulation
 from kvsim.onestep import Step, step
 from kvsim.report.waiting import waiting
@@ -53,12 +54,17 @@ _WORK = {
 
 @dataclass(frozen=True)
 class Bound:
-    """`sentence` says what bounded the run and what to change; `gpu_time` gives the shares of GPU time, by estimate."""
+    """`sentence` says what bounded the run and what to change; `gpu_time` gives the shares of GPU time, by estimate.
+
+    `sources`: where the seconds of each class of Ops come from, and the error to expect of their sum.
+    """
 
     sentence: str
     gpu_time: dict[str, float]
     batch: int
     context: int
+    sources: tuple[tuple[str, Source], ...] = ()
+    expected_error: float = DATASHEET_ERROR
 
 
 def bound(run: Simulation, figures: Mapping[str, Any], names: Mapping[str, str], fidelity: str) -> Bound:
@@ -80,8 +86,16 @@ def bound(run: Simulation, figures: Mapping[str, Any], names: Mapping[str, str],
     decode = step(phase="decode", batch=batch, context=context, **common)
     fresh = max(1, round(float(prompt.mean()) * (1 - figures["prefix_hit_ratio"])))
     prefill = step(phase="prefill", batch=1, context=fresh, **common)
-    gpu_time = _shares([(decode, float((output - 1).sum()) / batch), (prefill, float(len(prompt)))])
-    return Bound(_sentence(run, figures, gpu_time, batch), gpu_time, batch, context)
+    steps = [(decode, float((output - 1).sum()) / batch), (prefill, float(len(prompt)))]
+    gpu_time = _shares(steps)
+    sources = tuple((op.kind, source) for one, _ in steps for op, source in zip(one.ops, one.sources, strict=True))
+    spent = [
+        (times * float(np.max(seconds)), source)
+        for one, times in steps
+        for seconds, source in zip(one.op_seconds, one.sources, strict=True)
+    ]
+    sentence = _sentence(run, figures, gpu_time, batch)
+    return Bound(sentence, gpu_time, batch, context, sources, mean_error(spent))
 
 
 def _shares(steps: list[tuple[Step, float]]) -> dict[str, float]:

@@ -3,15 +3,17 @@
 import json
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kvsim.errors import UserError
 from kvsim.traces.write import replacing
 
-REPORT = "report.json"
-NAMES = (REPORT, "requests.parquet", "latency.png", "memory.png", "batch.png")
+COMPARISON = "compare.json"
+COMPARED = (COMPARISON, "compare.csv", "pareto.png")
+REPORT, PAGE = "report.json", "report.html"
+NAMES = (REPORT, PAGE, "requests.parquet", "latency.png", "memory.png", "batch.png")
 
 
 def check_file(path: Path) -> None:
@@ -24,18 +26,18 @@ def check_file(path: Path) -> None:
         raise _Enough
 
 
-def check_folder(path: Path) -> None:
-    """The same for a report's folder.
+def check_folder(path: Path, names: Sequence[str] = NAMES) -> None:
+    """The same for a report's folder; of `names`, the first is the JSON that tells a report from strangers' files.
 
     Raises:
         UserError: it cannot be written, or holds something else than a report of kvsim.
     """
-    with suppress(_Enough), replacing_folder(path):
+    with suppress(_Enough), replacing_folder(path, names):
         raise _Enough
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, names: Sequence[str] = NAMES) -> Iterator[Path]:
     """An empty folder to fill, which takes the place of `path` once all is written, and is removed if that fails.
 
     Raises:
@@ -43,7 +45,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     try:
         target = path.resolve()
-        _refuse_strangers(path, target)
+        _refuse_strangers(path, target, names)
         part = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
         try:
             part.mkdir()
@@ -69,7 +71,7 @@ def _swap(part: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _refuse_strangers(path: Path, target: Path) -> None:
+def _refuse_strangers(path: Path, target: Path, names: Sequence[str]) -> None:
     """Raise unless `target` is free, empty or a report that this program wrote."""
     if target == Path.cwd() or target in Path.cwd().parents:
         raise UserError(f"{path}: is the current folder or above it; name a folder of its own")
@@ -80,8 +82,8 @@ def _refuse_strangers(path: Path, target: Path) -> None:
     if not target.is_dir():
         raise UserError(f"{path}: is a file; a report needs a folder of its own")
     found = {entry.name for entry in target.iterdir()}
-    if found and not (found <= set(NAMES) and _is_report(target / REPORT)):
-        others = ", ".join(sorted(found - set(NAMES))[:3]) or "no report.json of kvsim"
+    if found and not (found <= set(names) and _is_report(target / names[0])):
+        others = ", ".join(sorted(found - set(names))[:3]) or f"no {names[0]} of kvsim"
         raise UserError(f"{path}: is not empty and no report of kvsim (has {others}); name a new folder")
 
 

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from kvsim.replay import Report
-from kvsim.report.files import REPORT, replacing_folder
+from kvsim.report.files import PAGE, REPORT, replacing_folder
+from kvsim.report.html import run_page
 from kvsim.report.plots import draw
 from kvsim.report.provenance import provenance
 from kvsim.report.record import Record
@@ -20,8 +21,10 @@ def write_report(report: Report, record: Record, path: Path, source: str, comman
     Raises:
         UserError: it cannot be written.
     """
-    figures = report.figures | {"provenance": provenance(report, source, command)}
+    origin = provenance(report, source, command)
+    figures = report.figures | {"provenance": origin}
     with replacing_folder(path) as folder:
         (folder / REPORT).write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         write_requests(report.simulation.columns, folder / "requests.parquet")
         draw(report, record, folder)
+        (folder / PAGE).write_text(run_page(report, record, origin), encoding="utf-8")

@@ -9,17 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
-from numpy.typing import NDArray
 
 from kvsim.replay import Report
+from kvsim.report.curves import POINTS, Curves
 from kvsim.report.record import Record
-from kvsim.report.words import amount, percent, seconds
+from kvsim.report.words import amount, percent, round_seconds, seconds
 
 # Okabe and Ito's palette, told apart with every common colour blindness.
 BLUE, ORANGE, GREEN, RED, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#333333"
 _GREY = "#8a8a8a"
 _SIZE_IN, _DPI = (8.0, 4.5), 120
-_POINTS = 512  # of one curve: what its width in pixels can show
 
 
 def draw(report: Report, record: Record, folder: Path) -> None:
@@ -61,14 +60,14 @@ def _latency(axes: Axes, report: Report) -> str:
     for name, values, colour, dashes in curves:
         if not len(values):
             continue
-        shares = np.linspace(0, 1, min(4 * _POINTS, max(2, len(values))))
+        shares = np.linspace(0, 1, min(4 * POINTS, max(2, len(values))))
         times = np.maximum(np.quantile(values, shares), 1e-6)
         median, late = np.quantile(values, (0.5, 0.99))
         label = f"{name}: p50 {seconds(float(median))}, p99 {seconds(float(late))}"
         axes.plot(times, shares, color=colour, linestyle=dashes, linewidth=2, label=label)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(numticks=12))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain_seconds(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: round_seconds(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(0, 1.01)
@@ -122,31 +121,6 @@ def _batch(axes: Axes, report: Report, record: Record) -> str:
     return f"Up to {report.figures['max_running']:,} requests{who} run at once, up to {most['waiting']:,} wait"
 
 
-class Curves:
-    """One figure of all replicas over time [replicas, points]: means of sums, or peaks, on common slices of time.
-
-    `times` are in `unit`; `whose` completes a label.
-    """
-
-    def __init__(self, record: Record, field: str) -> None:
-        tracks = [track for _, track in sorted(record.tracks.items())]
-        widest_s, peaks = max(track.slice_s for track in tracks), field in ("home", "hbm")
-        count = max(-(-len(track.home) // round(widest_s / track.slice_s)) for track in tracks)
-        group = -(-count // _POINTS)
-        points = -(-count // group)
-        self.values: NDArray[np.float64] = np.zeros((len(tracks), points))
-        for row, track in zip(self.values, tracks, strict=True):
-            each = round(widest_s / track.slice_s) * group
-            padded = np.zeros(points * each)
-            padded[: len(track.home)] = getattr(track, field)
-            parts = padded.reshape(points, each)
-            row[:] = parts.max(axis=1) if peaks else parts.sum(axis=1) / (each * track.slice_s)
-        length_s = points * group * widest_s
-        factor, self.unit = (1.0, "s") if length_s < 600 else (60.0, "min") if length_s < 4 * 3600 else (3600.0, "h")
-        self.times = np.arange(points) * (group * widest_s / factor)
-        self.whose = "" if len(tracks) == 1 else f"\nmean and range of {len(tracks)} replicas"
-
-
 def _finish(axes: Axes, curves: Curves) -> None:
     axes.set_xlabel(f"time since the first arrival ({curves.unit})")
     axes.set_xlim(left=0)
@@ -156,11 +130,3 @@ def _finish(axes: Axes, curves: Curves) -> None:
 def _legend(axes: Axes) -> None:
     place: Mapping[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.14), "ncols": 2}
     axes.legend(frameon=False, fontsize=9, **place)
-
-
-def _plain_seconds(value: float) -> str:
-    """Ticks: 100 us, 10 ms, 1 s, 1,000 s."""
-    for factor, unit in ((1.0, "s"), (1e-3, "ms")):
-        if value >= 0.999 * factor:
-            return f"{value / factor:,.0f} {unit}"
-    return f"{value * 1e6:,.0f} us"

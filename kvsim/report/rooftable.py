@@ -2,7 +2,8 @@
 
 from itertools import groupby
 
-from kvsim.report.table import LANES, wrapped
+from kvsim.report.labels import LANES
+from kvsim.report.table import wrapped
 from kvsim.report.words import amount, count, digits, percent, plural, seconds
 from kvsim.roofs import Dot, Roofline
 

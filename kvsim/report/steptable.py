@@ -2,7 +2,8 @@
 
 from kvsim.cost.op import GPU, PEER
 from kvsim.onestep import Step
-from kvsim.report.table import LANES, row, wrapped
+from kvsim.report.labels import LANES
+from kvsim.report.table import row, wrapped
 from kvsim.report.words import amount, bar, count, percent, seconds
 
 _BAR = 24

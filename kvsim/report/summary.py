@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kvsim.cost.dense import layer_ops
 from kvsim.cost.op import PEER
-from kvsim.cost.rates import EXPECTED_ERROR, PROVENANCE, Rates
+from kvsim.cost.rates import Rates
 from kvsim.engine.simulate import Simulation
 from kvsim.traits.placement import DRAM, HBM
 
@@ -72,7 +72,6 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
         "chips": chips,
         "replicas": replicas,
         "tp": tp,
-        "provenance": {"rates": PROVENANCE, "expected_error": EXPECTED_ERROR},
     }
 
 
@@ -170,12 +169,10 @@ def _busy(run: Simulation) -> dict[str, float]:
         lanes["d2h"] += return_s + replica.pricer.swap_s(0, counters.swapped_out_bytes)
     if run.layout.geo.tp > 1:
         rates = Rates.of(run.machine, run.layout.geo.tp)
-        peers = [op for op in layer_ops(run.layout.geo, 0) if op.lane == PEER]
-        latency_s = sum(float(np.max(rates.seconds(op))) for op in peers)
-        per_token_s = sum(float(np.max(rates.seconds(op))) for op in layer_ops(run.layout.geo, 1) if op.lane == PEER)
-        steps = sum(replica.counters.steps for replica in run.replicas)
+        steps = max(1, sum(replica.counters.steps for replica in run.replicas))
         tokens = sum(replica.counters.tokens for replica in run.replicas)
-        lanes["nvlink"] = steps * latency_s + tokens * (per_token_s - latency_s)
+        peers = [op for op in layer_ops(run.layout.geo, tokens / steps) if op.lane == PEER]
+        lanes["nvlink"] = steps * sum(float(np.max(rates.seconds(op))) for op in peers)  # of a mean step
     whole_s = span_s * len(run.replicas)
     return {lane: min(1.0, seconds / whole_s) if whole_s else 0.0 for lane, seconds in lanes.items()}
 

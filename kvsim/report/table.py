@@ -5,23 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kvsim.replay import Report
+from kvsim.report.labels import GPU_TIME, LANES, LATENCIES, PERCENTILES, TIERS
 from kvsim.report.words import amount, bar, digits, percent, plural, seconds
 
 WIDTH = 96
 _BAR = 24
-_PERCENTILES = ("mean", "p50", "p90", "p95", "p99")
-_LATENCIES = {
-    "ttft_s": "time to first token",
-    "tpot_s": "time per output token",
-    "e2e_s": "end to end",
-    "queue_s": "of it in the queue",
-}
-_TIERS = {"hbm": "HBM", "dram": "host DRAM"}
-LANES = {"gpu": "GPU", "h2d": "host to GPU", "d2h": "GPU to host", "cpu": "host CPU", "nvlink": "between chips"}
-_GPU_TIME = {
-    "weights": "weights", "cache": "reading the cache", "arithmetic": "arithmetic", "dequantizing": "dequantizing",
-    "passes": "element-wise passes", "latency": "kernel latencies", "collectives": "all-reduces",
-}  # fmt: skip
 Style = Callable[[str], str]
 
 
@@ -65,15 +53,15 @@ def _title(report: Report) -> list[str]:
 
 
 def _latency(figures: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{'latency':<24}" + "".join(f"{name:>12}" for name in _PERCENTILES)
-    for key, label in _LATENCIES.items():
+    yield f"{'latency':<24}" + "".join(f"{name:>12}" for name in PERCENTILES)
+    for key, label in LATENCIES.items():
         yield _spread(label, figures[key])
     if sessions := figures["sessions"]:
         yield _spread("whole session", sessions["e2e_s"])
 
 
 def _spread(label: str, spread: Mapping[str, Any]) -> str:
-    return f"  {label:<22}" + "".join(f"{seconds(spread[name]):>12}" for name in _PERCENTILES)
+    return f"  {label:<22}" + "".join(f"{seconds(spread[name]):>12}" for name in PERCENTILES)
 
 
 def _traffic(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -100,17 +88,17 @@ def _memory(report: Report) -> Iterator[str]:
     for tier, peak in figures["peak_bytes"].items():
         whole = figures["capacity_bytes"][tier]
         if peak:
-            yield row(_TIERS[tier], f"{amount(peak)} at most of {amount(whole)} a chip ({percent(peak / whole)})")
+            yield row(TIERS[tier], f"{amount(peak)} at most of {amount(whole)} a chip ({percent(peak / whole)})")
     home = report.simulation.layout.policy.placement.home
     terms = {name: term for name, term in figures["capacity_terms"].items() if term}
-    yield row("cache", f"{digits(figures['kv_bytes_per_token'])} bytes a token of context, in {_TIERS[home]}")
+    yield row("cache", f"{digits(figures['kv_bytes_per_token'])} bytes a token of context, in {TIERS[home]}")
     room = f"{figures['kv_capacity_tokens']:,} tokens fit in a replica; a chip's HBM has room for"
     yield row("", f"{room} {amount(figures['pool_bytes']['hbm'])}:")
     width = max(len(name) for name in terms)
     for name, term in terms.items():
         yield row("", f"  {name:<{width}} {term / 1e9:+9.2f} GB")
     if home != "hbm":
-        yield row("", f"{_TIERS[home]} has room for {amount(figures['pool_bytes'][home])} a chip")
+        yield row("", f"{TIERS[home]} has room for {amount(figures['pool_bytes'][home])} a chip")
 
 
 def _bound(figures: Mapping[str, Any], fancy: bool) -> Iterator[str]:
@@ -120,7 +108,7 @@ def _bound(figures: Mapping[str, Any], fancy: bool) -> Iterator[str]:
             continue
         carried = f"  {amount(moved[lane])}" if lane in moved else ""
         yield row(LANES[lane], f"{bar(share, _BAR, fancy)} {percent(share):>7}{carried}")
-    shares = [f"{_GPU_TIME[work]} {percent(share)}" for work, share in figures["gpu_time"].items() if share >= 0.01]
+    shares = [f"{GPU_TIME[work]} {percent(share)}" for work, share in figures["gpu_time"].items() if share >= 0.01]
     if shares:
         yield from wrapped(f"{', '.join(shares)} (estimate)", " " * 18, row("GPU time", ""))
     yield from wrapped(figures["bound"])

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kvsim.engine.replica import Replica, Span
+from kvsim.report.lanes import LANES, lane_seconds
 from kvsim.traces.write import replacing
 
 MAX_SPANS = 100_000
-_LANES = ("steps", "gpu", "h2d", "d2h", "cpu")
+_TRACKS = ("steps", *LANES)
 
 
 class Timeline:
@@ -27,20 +26,13 @@ class Timeline:
         self.spans += 1
         if self.spans > self.most:
             return
-        plan, steps, pricer, number = span.plan, span.steps, replica.pricer, replica.number
-        scheduler, serving = replica.scheduler, replica.scheduler.serving
-        gpu_s = float(span.gpu_s[:steps].sum()) if isinstance(span.gpu_s, np.ndarray) else span.gpu_s * steps
-        link_s = [pricer.swap_s(plan.swapped_in_bytes, 0), pricer.swap_s(0, plan.swapped_out_bytes)]
-        if pricer.units:
-            busy = pricer.link_busy_s(*pricer.link_bytes(plan.decodes, span.rows, span.chunk, steps), steps)
-            link_s = [a + b for a, b in zip(link_s, busy, strict=True)]
-        cpu_s = (serving.cpu_step_s + serving.cpu_seq_s * (plan.decodes + len(plan.chunks))) * steps
-        lanes = (float(span.ends[steps - 1]) - span.start_s, gpu_s, *link_s, cpu_s)
+        plan, steps, scheduler = span.plan, span.steps, replica.scheduler
+        lanes = (float(span.ends[steps - 1]) - span.start_s, *lane_seconds(replica, span))
         prefill = sum(seq.chunk for seq in plan.chunks) * steps
         past = max((seq.computed + seq.chunk * (steps - 1) for seq in plan.chunks), default=0)
         home = scheduler.memory.used()[1]
         work = (steps, plan.decodes, len(plan.chunks), prefill, past, len(scheduler.waiting), home)
-        self._kept.append((number, span.start_s, lanes, work))
+        self._kept.append((replica.number, span.start_s, lanes, work))
 
     def write(self, path: Path) -> None:
         """Write the file, gzip if its name ends in .gz; whole or not at all.
@@ -72,7 +64,7 @@ class Timeline:
     def _events(self) -> Iterator[dict[str, Any]]:
         for number in sorted({kept[0] for kept in self._kept}):
             yield {"ph": "M", "name": "process_name", "pid": number, "args": {"name": f"replica {number}"}}
-            for thread, lane in enumerate(_LANES):
+            for thread, lane in enumerate(_TRACKS):
                 yield {"ph": "M", "name": "thread_name", "pid": number, "tid": thread, "args": {"name": lane}}
         for number, start_s, lanes, work in self._kept:
             steps, decodes, chunks, prefill, past, waiting, home = work

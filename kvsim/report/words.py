@@ -16,6 +16,14 @@ def seconds(value: float | None) -> str:
     return f"{digits(value / 1e-6)} us" if value else "0 s"
 
 
+def round_seconds(value: float) -> str:
+    """An axis's ticks: 100 us, 10 ms, 1 s, 1,000 s."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms")):
+        if value >= 0.999 * factor:
+            return f"{value / factor:,.0f} {unit}"
+    return f"{value * 1e6:,.0f} us"
+
+
 def amount(value: float | None) -> str:
     """Bytes: 85.5e9 -> "85.5 GB"."""
     return "-" if value is None else _scaled(value, _BYTES, "B")
@@ -50,6 +58,11 @@ def digits(value: float | None) -> str:
 def plural(many: int, noun: str) -> str:
     """1 -> "1 step", 1234 -> "1,234 steps"."""
     return f"{many:,} {noun}{'' if many == 1 else 's'}"
+
+
+def capital(text: str) -> str:
+    """The first letter large, as at a sentence's beginning; others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def bar(share: float, width: int, fancy: bool = True) -> str:

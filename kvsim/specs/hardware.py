@@ -1,10 +1,14 @@
 """Chips, links, hosts and the systems made of them: what `hardware/*.yaml` holds and `--hw` names."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Optional
 
 from pydantic import Field, field_validator
 
 from kvsim.specs.load import Bytes, BytesPerS, Count, FlopsPerS, Hertz, Seconds, Spec, UsdPerHour, Watts
+
+if TYPE_CHECKING:
+    from kvsim.cost.calibration import Calibrated
 
 DTYPE_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp32": 4.0}
 
@@ -87,7 +91,12 @@ class System(Spec):
 
 @dataclass(frozen=True)
 class Machine:
-    """A system with every name resolved: what the cost model reads. `price_usd_per_h` is one chip's."""
+    """A system with every name resolved: what the cost model reads.
+
+    Attributes:
+        price_usd_per_h: of one chip.
+        curves: what was measured of the chip, and `peer_curves` of each peer link; None where nothing was.
+    """
 
     name: str
     chip: Chip
@@ -96,6 +105,8 @@ class Machine:
     peer_links: tuple[Link, ...]
     host: Host
     price_usd_per_h: float
+    curves: Optional["Calibrated"] = None
+    peer_curves: tuple["Calibrated", ...] = ()
 
     def peer_link(self, chips: int) -> Link:
         """The first listed link that joins `chips` of this system's chips (bridges join pairs, switches all)."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from kvsim.errors import UserError
 from kvsim.traces.draw import kinds, lengths
-from kvsim.traces.trace import Blocks, Ints, Trace
+from kvsim.traces.trace import Blocks, Floats, Ints, Sessions, Trace, starts
 from kvsim.traces.workload import Conversations
 
 _MOST_TURNS = 10_000_000
@@ -13,6 +13,9 @@ _MOST_BLOCKS = 100_000_000
 
 def converse(spec: Conversations, requests: int, seed: int, name: str) -> Trace:
     """The first `requests` turns, by arrival, of chats that begin as a Poisson process.
+
+    Chats are sessions: in a closed loop a turn's pause begins when the answer before ended. Arrivals, for an open loop,
+    have each pause begin when the turn before arrived.
 
     A block of `block_tokens` that lies in the system prompt has an id for all chats that share the prompt, a full block
     of a chat one for all turns of the chat, and the partial block at the end of a prompt one of its own.
@@ -39,8 +42,20 @@ def converse(spec: Conversations, requests: int, seed: int, name: str) -> Trace:
     rows = np.flatnonzero(prompt <= spec.max_prompt_tokens)  # prompts grow: a chat loses its last turns
     rows = rows[np.argsort(arrival_s[rows], kind="stable")][:requests]
     blocks = _blocks(spec, prompt[rows], chat[rows], system[chat[rows]])
+    sessions = _sessions(chat[rows], np.where(rows == first[rows], 0.0, pause_s[rows]))
     arrival_s = arrival_s[rows]
-    return Trace(name, arrival_s - arrival_s[0], prompt[rows], answer[rows], blocks)
+    return Trace(name, arrival_s - arrival_s[0], prompt[rows], answer[rows], blocks, sessions=sessions)
+
+
+def _sessions(chat: Ints, pause_s: Floats) -> Sessions:
+    """Each turn waits for the one before of its chat: rows come in order of arrival, so of turns too."""
+    order = np.argsort(chat, kind="stable")
+    before = np.full(len(chat), -1, np.int64)
+    same = chat[order][1:] == chat[order][:-1]
+    before[order[1:][same]] = order[:-1][same]
+    later = before >= 0
+    _, number = np.unique(chat, return_inverse=True)
+    return Sessions(number, before[later], starts(later.astype(np.int64)), np.where(later, pause_s, 0.0))
 
 
 def _blocks(spec: Conversations, prompt: Ints, chat: Ints, system: Ints) -> Blocks:

@@ -1,25 +1,14 @@
-"""Random draws as arrays: arrivals, lengths in tokens, kinds by weight."""
+"""Random draws as arrays: lengths in tokens, kinds by weight."""
 
 import math
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kvsim.traces.laws import Length
 from kvsim.traces.trace import Floats, Ints
-from kvsim.traces.workload import Arrivals, Length
 
 Rng = np.random.Generator
-
-
-def arrivals_s(spec: Arrivals, count: int, rng: Rng) -> Floats:
-    """`count` moments in seconds with gaps of mean 1/rate; gamma's coefficient of variation is `spec.cv`."""
-    assert spec.rate_per_s  # the spec sees to it
-    if spec.process == "constant":
-        return np.arange(count) / spec.rate_per_s
-    if spec.process == "poisson":
-        return np.cumsum(rng.standard_exponential(count)) / spec.rate_per_s
-    shape = 1 / float(spec.cv or 1) ** 2
-    return np.cumsum(rng.standard_gamma(shape, count)) / (shape * spec.rate_per_s)
 
 
 def lengths(spec: Length, count: int, rng: Rng) -> Ints:
@@ -28,18 +17,30 @@ def lengths(spec: Length, count: int, rng: Rng) -> Ints:
 
 
 def mixed(specs: list[Length], kinds: Ints, rng: Rng) -> Ints:
-    """For each request i a token count by `specs[kinds[i]]`."""
+    """For each request i a token count by `specs[kinds[i]]`. Every request takes one normal deviate from `rng`."""
     spreads = np.array([sigma(spec) for spec in specs])
     centres = np.array([math.log(spec.tokens or spec.mean or 1.0) for spec in specs]) - spreads**2 / 2
     most = np.array([float(spec.max) for spec in specs])
+    deviates = rng.standard_normal(len(kinds))
     with np.errstate(over="ignore"):  # infinite draws are clipped as well
-        drawn = np.exp(centres[kinds] + spreads[kinds] * rng.standard_normal(len(kinds)))
+        drawn = np.exp(centres[kinds] + spreads[kinds] * deviates)
+    for kind, spec in enumerate(specs):
+        if spec.quantiles is not None:
+            mine = kinds == kind
+            drawn[mine] = _quantile(spec.quantiles, deviates[mine])
     tokens: Ints = np.clip(np.rint(drawn), 1, most[kinds]).astype(np.int64)
     return tokens
 
 
+def _quantile(values: list[float], deviates: Floats) -> Floats:
+    """Values at the probabilities of normal deviates."""
+    halves = np.fromiter(map(math.erf, (deviates / math.sqrt(2)).tolist()), np.float64, len(deviates))
+    found: Floats = np.interp(0.5 + halves / 2, np.linspace(0, 1, len(values)), values)
+    return found
+
+
 def sigma(spec: Length) -> float:
-    """Standard deviation of a length's logarithm; 0 for a fixed one."""
+    """Standard deviation of a length's logarithm; 0 for one that is not lognormal."""
     return spec.sigma if spec.sigma is not None else math.sqrt(math.log1p((spec.cv or 0.0) ** 2))
 
 

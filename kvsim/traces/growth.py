@@ -11,16 +11,17 @@ prefix caching saves, counting only what an earlier prompt has had the lower one
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
-from kvsim.traces.runs import compressed
 from kvsim.traces.sessions import Call
 from kvsim.traces.stats import leading_seen
-from kvsim.traces.trace import Blocks, Ints, starts
+from kvsim.traces.trace import Blocks, starts
 
 BLOCK_TOKENS = 16
 _NONE = np.empty(0, np.int64)
+_Span = tuple[int, int]  # blocks by number: the first, and that after the last
 
 
 class Growth:
@@ -53,31 +54,39 @@ class Growth:
             shared_tokens: per call, how many tokens of its prompt the source says are those of a call before it; None
                 where it does not say. It holds where a prompt is shorter than all sequences that it could go on from.
         """
-        sequences: list[Ints] = []  # ids of the whole blocks of each call's prompt and output
+        sequences: list[list[_Span]] = []  # of each call: the whole blocks of its prompt and output
+        stands_for: list[tuple[int, ...]] = []  # of each call: itself, or what it waited for if it has no tokens
         for at, call in enumerate(calls):
             told = shared_tokens[at] if shared_tokens else None
-            base, tokens = self._base(calls, call, told)
-            common = sequences[base][: tokens // BLOCK_TOKENS] if tokens else _NONE
-            self._most += len(common) * BLOCK_TOKENS
+            parents = tuple(dict.fromkeys(chain.from_iterable(stands_for[parent] for parent in call.parents)))
+            if not (call.prompt_tokens and call.output_tokens):  # it will be dropped
+                stands_for.append(parents)
+                sequences.append([])
+                continue
+            stands_for.append((at,))
+            base, tokens = self._base(calls, call, parents, told)
+            common = _head(sequences[base], tokens // BLOCK_TOKENS) if tokens else []
             blocks = (call.prompt_tokens + call.output_tokens) // BLOCK_TOKENS
-            new = np.arange(self._ids, self._ids + blocks - len(common))
-            self._ids += len(new)
-            sequences.append(np.concatenate([common, new]))
-        prompts = [ids[: call.prompt_tokens // BLOCK_TOKENS] for ids, call in zip(sequences, calls, strict=True)]
-        start = starts(np.array(list(map(len, prompts)), np.int64))
-        flat = np.concatenate([_NONE, *prompts])
-        self._least += int(leading_seen(Blocks(flat, start, BLOCK_TOKENS)).sum()) * BLOCK_TOKENS
-        self._prompt += sum(call.prompt_tokens for call in calls)
-        flat, start, counts = compressed(flat, start)
-        parts = map(slice, start[:-1], start[1:])
-        return [replace(call, ids=flat[part], counts=counts[part]) for call, part in zip(calls, parts, strict=True)]
+            first = common.pop()[0] if common and common[-1][1] == self._ids else self._ids
+            self._ids += blocks - tokens // BLOCK_TOKENS
+            sequences.append([*common, (first, self._ids)])
+            self._most += tokens // BLOCK_TOKENS * BLOCK_TOKENS
+            self._prompt += call.prompt_tokens
+        pairs = zip(sequences, calls, strict=True)
+        runs = _runs([_head(spans, call.prompt_tokens // BLOCK_TOKENS) for spans, call in pairs])
+        self._least += int(leading_seen(runs).sum()) * BLOCK_TOKENS
+        assert runs.counts is not None
+        parts = map(slice, runs.start[:-1], runs.start[1:])
+        return [
+            replace(call, ids=runs.ids[part], counts=runs.counts[part]) for call, part in zip(calls, parts, strict=True)
+        ]
 
-    def _base(self, calls: Sequence[Call], call: Call, told: int | None) -> tuple[int, int]:
-        """(position, tokens): the parent whose first tokens these are the call's first tokens, too."""
-        if not call.parents:
+    def _base(self, calls: Sequence[Call], call: Call, parents: tuple[int, ...], told: int | None) -> tuple[int, int]:
+        """(position, tokens): the parent whose first tokens are the call's first tokens too, and how many."""
+        if not parents:
             self._unexplained += told or 0
             return 0, 0
-        lengths = {at: calls[at].prompt_tokens + calls[at].output_tokens for at in call.parents}
+        lengths = {at: calls[at].prompt_tokens + calls[at].output_tokens for at in parents}
         fitting = [at for at, length in lengths.items() if length <= call.prompt_tokens]
         if fitting:
             self._grown += 1
@@ -88,3 +97,25 @@ class Growth:
         tokens = min(told or 0, call.prompt_tokens, lengths[base])
         self._partly += tokens > 0
         return base, tokens
+
+
+def _head(spans: list[_Span], blocks: int) -> list[_Span]:
+    """The first blocks of a sequence."""
+    found = []
+    for first, end in spans:
+        end = min(end, first + blocks)
+        blocks -= end - first
+        if end > first:
+            found.append((first, end))
+    return found
+
+
+def _runs(prompts: list[list[_Span]]) -> Blocks:
+    """Prompts as runs that all of them have whole, each named by its first block."""
+    cuts = np.array(sorted({place for spans in prompts for span in spans for place in span}), np.int64)
+    counts = np.diff(cuts)
+    parts = [[slice(*np.searchsorted(cuts, span)) for span in spans] for spans in prompts]
+    flat = list(chain.from_iterable(parts))
+    start = starts(np.array([sum(part.stop - part.start for part in row) for row in parts], np.int64))
+    ids, lengths = (np.concatenate([_NONE, *(values[part] for part in flat)]) for values in (cuts, counts))
+    return Blocks(ids, start, BLOCK_TOKENS, lengths)

@@ -1,10 +1,12 @@
 """What TRACE means on the command line: a trace file, a workload YAML, or the name of a shipped workload."""
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvsim.errors import UserError, unknown
+from kvsim.traces.packs import is_document
 from kvsim.traces.read import check_limit, read_trace
 from kvsim.traces.trace import Trace
 
@@ -23,6 +25,7 @@ def open_trace(
     limit: int | None = None,
     dither: str | None = None,
     seed: int | None = None,
+    tokenizer: str | None = None,
 ) -> tuple[Trace, "Workload | None"]:
     """The requests that `text` names, and the workload YAML if it names one. What is given here goes before the YAML.
 
@@ -30,7 +33,7 @@ def open_trace(
         UserError: no such file or workload, or a fault in it: which, and what would be right.
     """
     path = _find(str(text))
-    about_file: dict[str, Any] = {"format": format, "columns": columns, "time_unit": time_unit}
+    about_file: dict[str, Any] = {"format": format, "columns": columns, "time_unit": time_unit, "tokenizer": tokenizer}
     if path.suffix not in _YAML:
         return read_trace(path, **about_file, limit=limit, dither=dither, seed=seed or 0), None
 
@@ -54,7 +57,8 @@ def open_trace(
     if source.suffix in _YAML:
         raise UserError(f"{path}: trace: must be a trace file, but got the YAML {source.name}")
     if not any(about_file.values()):
-        about_file = {"format": workload.format, "columns": workload.map, "time_unit": workload.time_unit}
+        keys = {"format": "format", "columns": "map", "time_unit": "time_unit", "tokenizer": "tokenizer"}
+        about_file = {option: getattr(workload, key) for option, key in keys.items()}
     return read_trace(source, **about_file, limit=limit, dither=dither or workload.dither, seed=seed), workload
 
 
@@ -62,14 +66,23 @@ def files(text: str | Path) -> list[Path]:
     """The files that `text` names: a trace, or a workload YAML and what it reads; for provenance."""
     path = _find(str(text))
     if path.suffix not in _YAML:
-        return [path]
+        return _in(path)
     from kvsim.specs.load import load
     from kvsim.traces.workload import Workload
 
     workload = load(Workload, path)
     arrivals = workload.generate and workload.generate.arrivals
     read = (workload.trace, workload.generate and workload.generate.lengths_from, arrivals and arrivals.trace)
-    return [path, *(path.parent / name for name in read if name)]
+    named = [path, *chain.from_iterable(_in(path.parent / name) for name in read if name)]
+    if workload.generate and workload.generate.servegen:
+        pool = path.parent / workload.generate.servegen.pool
+        named += sorted(pool.glob("chunk-*")) if pool.is_dir() else [pool]
+    return named
+
+
+def _in(path: Path) -> list[Path]:
+    """A trace file, or those of a folder."""
+    return [file for file in sorted(path.iterdir()) if is_document(file)] if path.is_dir() else [path]
 
 
 def _find(text: str) -> Path:

@@ -59,7 +59,7 @@ class Pack:
 
     def _folder(self) -> Iterator[tuple[str, bytes]]:
         for file in sorted(self._path.iterdir()):
-            if self._is_document(file.name, file.is_file()):
+            if self._counted(is_document(file)):
                 with _readable(file), file.open("rb") as stream:
                     data = _bounded(stream, str(file))
                 yield str(file), data
@@ -68,7 +68,7 @@ class Pack:
         recent = _Recent(stream)
         with tarfile.open(fileobj=cast(IO[bytes], recent), mode="r|") as archive:
             for member in archive:
-                if member.isdir() or not self._is_document(Path(member.name).name, member.isfile()):
+                if member.isdir() or not self._counted(member.isfile() and _is_name(Path(member.name).name)):
                     continue
                 name = f"{self._path}: {member.name if member.name.isprintable() else ascii(member.name)}"
                 file = archive.extractfile(member)
@@ -79,8 +79,7 @@ class Pack:
         while recent.read(1 << 20):
             pass  # to the end, so that a fault there is found
 
-    def _is_document(self, name: str, is_file: bool) -> bool:
-        found = is_file and name.endswith(_SUFFIX) and not name.startswith(".")
+    def _counted(self, found: bool) -> bool:
         self.others += not found
         return found
 
@@ -103,6 +102,15 @@ class _Recent:
         """The tar block at `offset`."""
         start = offset - (self._end - len(self._last))
         return self._last[start : start + _TAR_BLOCK] if start >= 0 else b""
+
+
+def is_document(path: Path) -> bool:
+    """Whether `path` is a file that is read as a document where it is in a folder."""
+    return _is_name(path.name) and path.is_file()
+
+
+def _is_name(name: str) -> bool:
+    return name.endswith(_SUFFIX) and not name.startswith(".")
 
 
 def holds_documents(path: Path) -> bool:

@@ -27,6 +27,7 @@ def read_trace(
     dither: str | None = None,
     seed: int = 0,
     lengths_only: bool = False,
+    tokenizer: str | None = None,
 ) -> Trace:
     """The requests in a trace file, CSV or JSON lines, plain or gzip.
 
@@ -37,6 +38,7 @@ def read_trace(
         limit: read this many requests, and no further.
         dither: "uniform" spreads the arrivals of each clock tick over it, drawn with `seed`.
         lengths_only: the arrivals are not used, so that a file without them will do (Vidur's): they are 0 then.
+        tokenizer: of formats with text: see `traces.tokenizer`.
 
     Raises:
         UserError: the file cannot be read, is of no known format, or has a bad row: which, and what would be right.
@@ -46,6 +48,9 @@ def read_trace(
     with opened(path, columns, time_unit or "s", lengths_only) as source:
         name = format or ("generic" if columns else formats.detect(source))
         reader = formats.named(name)
+        if tokenizer is not None and not getattr(reader, "TEXT", False):
+            raise UserError(f"{path}: the {name} format has token counts; a tokenizer is for those with text")
+        source.tokenizer = tokenizer
         chunks = reader.read(source)
         chunks = _refuse(source, chunks) if reader.STRICT else _drop(source, chunks)
         parts = [replace(chunk, line=_NO_LINES) for chunk in _first(chunks, limit)]

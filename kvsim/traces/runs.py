@@ -4,6 +4,8 @@ Chained ids make a tree: a prompt is a path, and long stretches of it have no br
 any two prompts share, in a small part of the memory.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,6 +35,13 @@ def compressed(ids: Ints, start: Ints) -> tuple[Ints, Ints, Ints]:
     at = np.flatnonzero(begins[names])
     counts = np.diff(np.append(at, len(ids)))
     return ids[at], np.searchsorted(at, start).astype(np.int64), counts
+
+
+def by_request(prompts: Sequence[Ints]) -> list[tuple[Ints, Ints]]:
+    """(ids, counts) of each of some requests, whose block ids these are."""
+    start = starts(np.array([len(ids) for ids in prompts], np.int64))
+    ids, start, counts = compressed(np.concatenate([np.empty(0, np.int64), *prompts]), start)
+    return [(ids[part], counts[part]) for part in map(slice, start[:-1], start[1:])]
 
 
 def expanded(blocks: Blocks) -> Blocks:

@@ -45,6 +45,7 @@ class Source:
         self.block_tokens = 0
         self.rows = 0  # yielded so far, where a reader counts them
         self.timed = True  # False: later turns of sessions have no stamps
+        self.tokenizer: str | None = None  # of formats with text: what counts its tokens
         self._open()
 
     def _open(self) -> None:

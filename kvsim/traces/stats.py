@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from kvsim.traces import clock
+from kvsim.traces.burst import burstiness, session_figures
+from kvsim.traces.reuse_distance import reuse_figures
 from kvsim.traces.trace import Blocks, Ints, Trace
 
 PERCENTILES = (1, 10, 25, 50, 75, 90, 95, 99)
@@ -102,6 +104,9 @@ def stats(trace: Trace) -> dict[str, Any]:
         "unique_blocks": unique(trace.blocks) if trace.blocks else None,
         "hit_ratio_blocks": hits.block_ratio if hits else None,
         "hit_ratio_tokens": hits.token_ratio if hits else None,
+        **burstiness(trace),
+        "sessions": session_figures(trace),
+        "reuse": reuse_figures(trace),
         "dropped": dict(trace.dropped),
         "notes": list(trace.notes),
     }

@@ -174,7 +174,9 @@ def gather(
     trace = Trace(name, arrival, prompt, output, notes=tuple(notes), **_others(columns, block_tokens, timed))
     late = int(np.count_nonzero(arrival < np.maximum.accumulate(arrival)))
     if late:
-        note = f"{late:,} rows came after a row that arrives later: sorted by arrival"
+        note = "sessions overlap: their rows are sorted by arrival"
+        if not trace.sessions:
+            note = f"{late:,} rows came after a row that arrives later: sorted by arrival"
         trace = replace(trace.take(np.argsort(arrival, kind="stable")), notes=(*trace.notes, note))
     return replace(trace, arrival_s=trace.arrival_s - trace.arrival_s[0])
 

@@ -5,60 +5,14 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from kvsim.specs.load import Spec
+from kvsim.traces.generators.agents import Agents
+from kvsim.traces.generators.prefixes import Prefixes
+from kvsim.traces.generators.rag import Rag
+from kvsim.traces.generators.servegen import ServeGen
+from kvsim.traces.laws import Arrivals, Length, Share
 from kvsim.traces.trace import MAX_TOKENS
 
-Process = Literal["poisson", "gamma", "constant", "trace"]
-
-
-class Arrivals(Spec):
-    """When requests arrive: gaps exponential (poisson), gamma with a `cv`, or equal; or the moments of a trace file."""
-
-    process: Process = "poisson"
-    rate_per_s: float | None = Field(default=None, ge=1e-9, le=1e6, description="requests per second")
-    cv: float | None = Field(
-        default=None, ge=1e-3, le=100, description="gamma: standard deviation of the gaps over mean"
-    )
-    trace: str | None = Field(default=None, description="trace: the file, relative to the YAML")
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Arrivals":
-        needs = {"gamma": {"rate_per_s", "cv"}, "trace": {"trace"}}.get(self.process, {"rate_per_s"})
-        for key in ("rate_per_s", "cv", "trace"):
-            given = getattr(self, key) is not None
-            if given != (key in needs):
-                raise ValueError(f"process {self.process} {'takes no' if given else 'needs'} {key}")
-        return self
-
-
-class Length(Spec):
-    """How many tokens: always `tokens`, or lognormal with `mean` and `cv` (or `sigma` of the logarithm).
-
-    Lognormal draws are rounded and clipped to 1..max; mean and cv are those before clipping.
-    """
-
-    tokens: int | None = Field(default=None, ge=1, le=MAX_TOKENS)
-    mean: float | None = Field(default=None, gt=0, le=MAX_TOKENS)
-    cv: float | None = Field(default=None, ge=0, le=100)
-    sigma: float | None = Field(default=None, ge=0, le=10)
-    max: int = Field(default=MAX_TOKENS, ge=1, le=MAX_TOKENS)
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "Length":
-        if (self.tokens is None) == (self.mean is None):
-            raise ValueError("needs either tokens (fixed) or mean (lognormal)")
-        if self.mean is not None and (self.cv is None) == (self.sigma is None):
-            raise ValueError("a lognormal length needs either cv or sigma")
-        if self.tokens is not None and not (self.cv is self.sigma is None):
-            raise ValueError("a fixed length takes no cv or sigma")
-        return self
-
-
-class Share(Spec):
-    """One kind of request in a mix: its weight among all, its prompts and outputs."""
-
-    weight: float = Field(gt=0, le=1e9)
-    prompt: Length
-    output: Length
+GENERATORS = ("prefixes", "agents", "rag", "servegen")  # keys of `generate:` and modules of kvsim.traces.generators
 
 
 class Conversations(Spec):
@@ -88,8 +42,8 @@ class Conversations(Spec):
 
 
 class Generate(Spec):
-    """Requests made by rule: `arrivals`, and lengths by `prompt` and `output`, a `mix` of them, or the pairs of a file;
-    or else `conversations`."""
+    """Requests made by rule: `arrivals`, and lengths by `prompt` and `output`, a `mix` of them, or the pairs of a file,
+    with `prefixes` that they share if given; or else `conversations`, `agents`, `rag` or `servegen`."""
 
     requests: int = Field(ge=1, le=100_000_000)
     arrivals: Arrivals | None = None
@@ -97,22 +51,33 @@ class Generate(Spec):
     output: Length | None = None
     mix: list[Share] | None = Field(default=None, min_length=1)
     lengths_from: str | None = Field(default=None, description="a file relative to the YAML")
+    tokenizer: str | None = Field(default=None, description="of lengths_from, if that is text")
+    prefixes: Prefixes | None = None
     conversations: Conversations | None = None
+    agents: Agents | None = None
+    rag: Rag | None = None
+    servegen: ServeGen | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> "Generate":
-        given = [key for key in ("mix", "lengths_from", "conversations") if getattr(self, key) is not None]
+        wholes = [key for key in ("conversations", "agents", "rag", "servegen") if getattr(self, key) is not None]
+        given = [key for key in ("mix", "lengths_from") if getattr(self, key) is not None] + wholes
         if self.prompt or self.output:
             if not (self.prompt and self.output):
                 raise ValueError(f"{'output' if self.prompt else 'prompt'} is missing beside its sister")
             given.append("prompt and output")
         if len(given) != 1:
             raise ValueError(
-                "needs one of prompt and output, mix, lengths_from, conversations, "
+                "needs one of prompt and output, mix, lengths_from, conversations, agents, rag, servegen, "
                 f"but got {' and '.join(given) or 'none'}"
             )
-        if (self.arrivals is None) != (self.conversations is not None):
-            raise ValueError("arrivals is missing" if not self.conversations else "conversations take no arrivals")
+        if self.tokenizer is not None and self.lengths_from is None:
+            raise ValueError("tokenizer is for the text of lengths_from")
+        for key in ("arrivals", "prefixes"):
+            if wholes and getattr(self, key) is not None:
+                raise ValueError(f"{wholes[0]} take{'' if wholes[0][-1] == 's' else 's'} no {key}")
+        if self.arrivals is None and not wholes:
+            raise ValueError("arrivals is missing")
         return self
 
 
@@ -125,6 +90,7 @@ class Workload(Spec):
     format: str | None = None
     map: dict[str, str] | None = None
     time_unit: str | None = None
+    tokenizer: str | None = None
     dither: str | None = None
     limit: int | None = Field(default=None, ge=1)
     loop: Literal["closed", "open"] | None = Field(default=None, description="of sessions")
@@ -140,7 +106,7 @@ class Workload(Spec):
     def _one_source(self) -> "Workload":
         if (self.trace is None) == (self.generate is None):
             raise ValueError("needs either trace or generate")
-        options = [key for key in ("format", "map", "time_unit") if getattr(self, key) is not None]
+        options = [key for key in ("format", "map", "time_unit", "tokenizer") if getattr(self, key) is not None]
         if self.generate and options:
             raise ValueError(f"{options[0]} is for a trace, not for generate")
         return self

@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import IO
 
@@ -43,6 +43,27 @@ def write_trace(
         raise UserError(f"{path}: a CSV cannot hold block ids, sessions or latencies: write .jsonl or .jsonl.gz")
     else:
         lines = _csv_lines(trace) if csv else _json_lines(trace)
+    _write(path, lines, check)
+
+
+def write_parts(parts: Iterable[Trace], path: str | Path) -> int:
+    """Write a trace of arrivals and lengths, given as a run of shorter ones, in kvsim's own layout; its requests."""
+    path = Path(path)
+    csv = check_name(path, "kvsim")
+    requests = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal requests
+        for number, part in enumerate(parts):
+            written = _csv_lines(part) if csv else _json_lines(part)
+            yield from written if not number else islice(written, 1, None)  # one header
+            requests += len(part)
+
+    _write(path, lines())
+    return requests
+
+
+def _write(path: Path, lines: Iterator[str], check: Callable[[Path], None] = lambda file: None) -> None:
     with replacing(path, check) as file:
         if path.suffix != ".gz":
             file.writelines(_joined(lines))

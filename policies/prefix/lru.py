@@ -21,8 +21,15 @@ class _Queue(Order):
         idle = self.idle
         idle[name] = idle.pop(name, 0) + blocks
 
-    def victim(self) -> int:
-        return next(iter(self.idle))
+    def evict(self, blocks: int) -> None:
+        idle = self.idle
+        while blocks > 0:
+            name, had = next(iter(idle.items()))
+            if had > blocks:
+                idle[name] = had - blocks
+            else:
+                del idle[name]
+            blocks -= had
 
 
 @dataclass(frozen=True)

@@ -104,9 +104,9 @@ class _Order(Order):
 
 @dataclass(frozen=True)
 class SessionAware(Eviction):
-    """patience: mean gaps that a session may be late by."""
+    """patience: mean gaps that a session may be late by before it counts as ended."""
 
-    patience: float = 2.0
+    patience: float = 0.0
 
     title = "Sessions expected soonest stay"
     source = "arXiv:2507.07400"

@@ -1,10 +1,10 @@
 """Paging with Succinct Predictions. arXiv:2210.02775, Antoniadis et al., ICML 2023: one bit with each use.
 
 The bit says whether Belady's algorithm, in a cache of this size, would give the block up before it is used again
-(a discard prediction). Blocks with the bit go first, least recently used first. When there are none, all others lose
-their protection: the paper's deterministic algorithm empties the cache then; here blocks stay until their room is
-needed. With true bits the hits are Belady's. A wrong bit in the middle of a prompt loses the hits on all that follows,
-so it matters whether errors come block by block or prompt by prompt.
+(the paper's discard predictions). The rule that follows the bits is a plain one; the paper's proofs are not claimed for
+it: blocks with the bit go first, least recently used first, and when there are none, all others lose their protection.
+With true bits the hits are Belady's. A wrong bit in the middle of a prompt loses the hits on all that follows, so it
+matters whether errors come prompt by prompt or block by block.
 """
 
 from collections import OrderedDict

@@ -103,13 +103,35 @@ def test_step_of_several_chips(kvsim_cli: Cli, phase: str) -> None:
 
 def test_op(kvsim_cli: Cli) -> None:
     figures = json.loads(kvsim_cli("op", "gemm", "m=16", "n=4096", "k=14336", "--hw", "h100", "--json").out)
-    assert figures.keys() == {"seconds", "roofline_s", "efficiency", "bound", "provenance"}
+    assert figures.keys() == {"seconds", "roofline_s", "efficiency", "bound", "provenance", "expected_error"}
     assert figures["efficiency"] == pytest.approx(figures["roofline_s"] / figures["seconds"])
     rows = json.loads(kvsim_cli("op", "gemm", "m=16,32", "n=4096", "k=14336", "--hw", "h100", "--json").out)
     assert rows["seconds"][0] == pytest.approx(figures["seconds"])
     assert rows["bound"] == ["HBM bandwidth", "HBM bandwidth"]
     mixed = json.loads(kvsim_cli("op", "gemm", "m=16,8192", "n=4096", "k=14336", "--hw", "h100", "--json").out)
     assert mixed["bound"] == ["HBM bandwidth", "bf16 FLOPs"]
+
+
+def test_op_names_the_kernel_that_a_curve_was_fitted_to(kvsim_cli: Cli) -> None:
+    shape = ("op", "gemm", "m=16", "n=4096", "k=14336")
+    assert "datasheet rates" in kvsim_cli(*shape, "--hw", "h100").out
+    assert "curve of cuBLAS as vLLM 0.14 calls it, from aiconfigurator" in kvsim_cli(*shape, "--hw", "a100-80").out
+    assert "borrowed from a100-sxm-80gb: cuBLAS as vLLM 0.14 calls it" in kvsim_cli(*shape, "--hw", "a100-40").out
+
+
+def test_step_and_run_say_where_seconds_come_from(kvsim_cli: Cli, tiny: list[str]) -> None:
+    words = ("step", "--hw", "l40s", "--model", "llama-3-8b", "--batch", "8", "--json")
+    figures = json.loads(kvsim_cli(*words).out)
+    sources = {op["name"]: op["provenance"] for op in figures["ops"]}
+    assert sources["up_proj"].startswith("curve of cuBLAS")
+    assert sources["attention_decode"].endswith("affine in a batch's sums")
+    assert sources["norm"] == "datasheet"
+    assert 0.1 < figures["expected_error"] < 0.25
+    ran = json.loads(kvsim_cli(*tiny, "--hw", "l40s", "--json").out)
+    assert any(note.startswith("gemm: curve of cuBLAS") for note in ran["assumptions"])
+    assert 0.1 < ran["provenance"]["expected_error"] < 0.25
+    plain = json.loads(kvsim_cli(*tiny, "--hw", "h100", "--json").out)
+    assert plain["provenance"] == {"rates": "datasheet", "expected_error": 0.25}
     table = kvsim_cli("op", "copy", "lane=h2d", "bytes=1 GB", "--hw", "rtx4090").out
     assert "copy lane=h2d bytes=1 GB on rtx4090" in table and "host link" in table and "datasheet rates" in table
 

@@ -20,6 +20,9 @@ POLICIES = find.paper_names("kv")
 H100 = find.machine("h100")
 
 
+MACHINES = [H100, find.machine("l40s")]  # by datasheet rates, by fitted curves
+
+
 def priced(text: str, machine: Machine, sequences: int, context: int, chunk: int, past: int) -> float:
     """Seconds of one step: decodes beside a chunk."""
     layout = Layout(policy(text), find.model("llama-3-8b"), 1, 16)
@@ -47,14 +50,13 @@ def test_a_decode_step_is_the_roofline_computed_by_hand() -> None:
     assert "HBM" in found.bound
 
 
+@pytest.mark.parametrize("hw", ["h100", "l40s"])
 @pytest.mark.parametrize("phase", ["prefill", "decode", "mixed"])
 @pytest.mark.parametrize("text", POLICIES)
-def test_the_engine_prices_what_step_shows(text: str, phase: str) -> None:
+def test_the_engine_prices_what_step_shows(text: str, phase: str, hw: str) -> None:
     layout = Layout(policy(text), find.model("llama-3-8b"), 1, 16)
-    pricer = Pricer(layout, Rates.of(H100, 1))
-    shown = float(
-        step(hw="h100", model="llama-3-8b", policy=text, phase=phase, batch=3, context=4000, past=900).seconds
-    )
+    pricer = Pricer(layout, Rates.of(find.machine(hw), 1))
+    shown = float(step(hw=hw, model="llama-3-8b", policy=text, phase=phase, batch=3, context=4000, past=900).seconds)
     if phase == "prefill":
         chunk = [3 * figure for figure in pricer.chunk(4000, 0)]
         engine = pricer.price(0, (), chunk, 3, 3 * pricer.prompt_end(4000))[0]
@@ -88,18 +90,30 @@ STEPS = {
 
 
 @settings(max_examples=60, deadline=None)
-@given(**STEPS, part=st.sampled_from(["link", "hbm", "bf16", "fp32"]), factor=st.floats(1.0, 1e6))
-def test_seconds_never_rise_with_a_bandwidth_or_a_peak(part: str, factor: float, **shape: object) -> None:
-    before = priced(machine=H100, **shape)  # type: ignore[arg-type]
-    after = priced(machine=faster(H100, part, factor), **shape)  # type: ignore[arg-type]
+@given(
+    **STEPS,
+    machine=st.sampled_from(MACHINES),
+    part=st.sampled_from(["link", "hbm", "bf16", "fp32"]),
+    factor=st.floats(1.0, 1e6),
+)
+def test_seconds_never_rise_with_a_bandwidth_or_a_peak(
+    machine: Machine, part: str, factor: float, **shape: object
+) -> None:
+    before = priced(machine=machine, **shape)  # type: ignore[arg-type]
+    after = priced(machine=faster(machine, part, factor), **shape)  # type: ignore[arg-type]
     assert after <= before * (1 + 1e-12)
 
 
 @settings(max_examples=60, deadline=None)
-@given(**STEPS, more=st.sampled_from(["sequences", "chunk", "past"]), by=st.integers(1, 1000))
-def test_seconds_never_fall_with_tokens(more: str, by: int, **shape: object) -> None:
-    before = priced(machine=H100, **shape)  # type: ignore[arg-type]
-    after = priced(machine=H100, **(shape | {more: int(shape[more]) + by}))  # type: ignore[arg-type,call-overload]
+@given(
+    **STEPS,
+    machine=st.sampled_from(MACHINES),
+    more=st.sampled_from(["sequences", "chunk", "past"]),
+    by=st.integers(1, 1000),
+)
+def test_seconds_never_fall_with_tokens(machine: Machine, more: str, by: int, **shape: object) -> None:
+    before = priced(machine=machine, **shape)  # type: ignore[arg-type]
+    after = priced(machine=machine, **(shape | {more: int(shape[more]) + by}))  # type: ignore[arg-type,call-overload]
     assert after >= before * (1 - 1e-12)
 
 
@@ -129,8 +143,9 @@ def test_headinfer_at_a_million_tokens_is_bound_by_the_host_link() -> None:
     assert carried <= float(found.seconds) <= carried * 1.01
 
 
-def test_arrays_give_bit_for_bit_what_single_steps_give() -> None:
+@pytest.mark.parametrize("hw", ["h100", "a100-80"])
+def test_arrays_give_bit_for_bit_what_single_steps_give(hw: str) -> None:
     contexts = np.arange(1000, 1064)
-    many = step(hw="h100", model="llama-3-8b", policy="kivi", batch=np.full(64, 5), context=contexts).seconds
-    each = [step(hw="h100", model="llama-3-8b", policy="kivi", batch=5, context=int(n)).seconds for n in contexts]
+    many = step(hw=hw, model="llama-3-8b", policy="kivi", batch=np.full(64, 5), context=contexts).seconds
+    each = [step(hw=hw, model="llama-3-8b", policy="kivi", batch=5, context=int(n)).seconds for n in contexts]
     assert np.asarray(many).tolist() == [float(seconds) for seconds in each]

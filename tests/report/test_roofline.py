@@ -35,6 +35,14 @@ def test_nothing_lies_above_its_roof(found: Roofline) -> None:
             assert dot.flops_per_s <= min(peak, dot.intensity * rates[dot.lane]) * (1 + 1e-9), dot
 
 
+@pytest.mark.parametrize("hw", ["a100-80", "rtx4090", "l40s"])
+def test_measured_kernels_stay_below_too(hw: str) -> None:
+    found = kvsim.roofline(hw=hw, model="llama-3-8b", policy=["full", "kivi"], batch=[1, 16, 256], context=8000)
+    assert all(0 <= dot.roof_share <= 1 for dot in found.dots)
+    assert {dot.provenance for dot in found.dots if dot.op == "up_proj"} != {"datasheet"}
+    assert all(0 < dot.expected_error < 1 for dot in found.dots)
+
+
 def test_ops_are_those_of_the_step(found: Roofline) -> None:
     for policy in ("full", "kivi", "headinfer"):
         for phase, batch in (("prefill", 1), ("decode", 64)):

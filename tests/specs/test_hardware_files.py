@@ -11,7 +11,7 @@ from kvsim.specs.hardware import Chip, Host, Link, System
 from kvsim.specs.load import load, read_yaml
 
 KINDS: dict[str, type[Chip | Host | Link | System]] = {"chips": Chip, "hosts": Host, "links": Link, "systems": System}
-FILES = sorted((find.ROOT / "hardware").glob("*/*.yaml"))
+FILES = sorted(path for kind in KINDS for path in (find.ROOT / "hardware" / kind).glob("*.yaml"))
 IDS = [f"{path.parent.name}/{path.stem}" for path in FILES]
 SYSTEMS = find.names("hardware/systems")
 

@@ -126,9 +126,9 @@ def test_every_order_is_bounded(name: str, words: list[str], capacity: int) -> N
 
 
 @real
-@pytest.mark.parametrize("capacity", [1_000, 10_000, 100_000])
+@pytest.mark.parametrize("capacity", [300, 3_000])
 def test_belady_is_above_all_on_mooncake(capacity: int) -> None:
-    curve = hit_curve(read_trace(MOONCAKE), [capacity])
+    curve = hit_curve(read_trace(MOONCAKE, limit=2500), [capacity])
     ratios = {name: points[0] for name, points in curve.token_ratios.items()}
     assert set(ratios) == set(NAMES) - {"session-aware"}
     assert all(ratio <= ratios["belady"] <= curve.infinite for ratio in ratios.values())
@@ -136,7 +136,7 @@ def test_belady_is_above_all_on_mooncake(capacity: int) -> None:
 
 @real
 def test_better_bits_hit_more() -> None:
-    trace = read_trace(MOONCAKE, limit=4000)
+    trace = read_trace(MOONCAKE, limit=2500)
     names = [f"succinct:accuracy={share}" for share in (0.5, 0.8, 0.95, 1)]
     points = [curve[0] for curve in hit_curve(trace, [3000], [*names, "belady"]).token_ratios.values()]
     assert points == sorted(points) and points[0] < points[1] < points[2] < points[3] == points[4]

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from kvsim.cli.trace import trace
+from kvsim.cli.trace_tools import trace
 from kvsim.errors import UserError
 from kvsim.traces.read import parse_columns, read_trace
 

@@ -1,6 +1,7 @@
 """A trace in any format that can hold it replays as before, byte for byte; what a format cannot hold is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,8 @@ def test_whatever_is_written_reads_back(layout: str, trace: Trace, tmp_path_fact
 @pytest.mark.parametrize("layout", layouts.names())
 def test_a_plain_trace_fits_all_formats_that_need_no_ids(layout: str, tmp_path: Path) -> None:
     trace = Trace("t", np.array([0.0, 0.25, 3.5]), np.array([100, 2000, 1]), np.array([7, 1, 300]))
+    if "sessions" in getattr(layouts.named(layout), "NEEDS", ()):
+        pytest.skip("needs sessions: see below")
     if getattr(layouts.named(layout), "NEEDS", ()):
         prompt = np.array([100, 2000, 1, 513])
         blocks = Blocks(np.array([0, 1, 2, 3, 4, 9, 0, 5]), np.array([0, 1, 5, 6, 8]), 512)
@@ -141,8 +144,42 @@ def test_a_block_size_that_would_be_guessed_wrong_is_refused(tmp_path: Path) -> 
         convert(trace, tmp_path / "t.jsonl", "mooncake")
     assert list(tmp_path.iterdir()) == []
     odd = Trace("t", np.array([0.0]), np.array([100]), np.array([1]), Blocks(np.arange(15), np.array([0, 15]), 7))
-    with pytest.raises(UserError, match=r"reading it back: .*t\.jsonl:1: input_length 100 with 15 hash_ids"):
+    with pytest.raises(UserError, match=r"reading it back: .*t\.jsonl:1: a prompt of 100 tokens with 15 hash_ids"):
         convert(odd, tmp_path / "t.jsonl", "mooncake")
+
+
+def _chain(gaps: bool) -> Trace:
+    """Two sessions of two turns and one of one, in blocks of 16 tokens; the first turn of each at 0 s."""
+    prompt = np.array([40, 33, 20, 70, 50])
+    held = -(-prompt // 16)
+    ids = [0, 1, 2, 10, 11, 12, 20, 21, 0, 1, 3, 4, 5, 10, 11, 13, 14]
+    blocks = Blocks(np.array(ids), starts(held), 16)
+    gap_s = np.array([0, 0, 0, 1.5, 2.5]) if gaps else None
+    sessions = Sessions(np.array([0, 1, 2, 0, 1]), np.array([0, 1]), np.array([0, 0, 0, 0, 1, 2]), gap_s)
+    measured = Measured(np.array([0.5, 0.25, np.nan, 1.0, 2.0]), np.array([1.5, 1.25, 2.0, 2.0, 3.0]))
+    arrival_s = np.array([0.0, 0.0, 0.0, 7.0, 9.25])
+    return Trace("t", arrival_s, prompt, np.full(5, 9), blocks, sessions=sessions, measured=measured if gaps else None)
+
+
+@pytest.mark.parametrize(("layout", "gaps"), [("bailian", False), ("weka", True)])
+def test_sessions_there_and_back(layout: str, gaps: bool, tmp_path: Path) -> None:
+    trace = _chain(gaps)
+    there = _again(trace, tmp_path, layout)
+    assert list(differences(trace, there)) == []
+    assert _report(there) == _report(trace)
+    back = _again(there, tmp_path, "kvsim")
+    assert _report(back) == _report(trace)
+
+
+def test_sessions_that_would_change_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="sessions' gap_s would read back differently"):
+        convert(_chain(True), tmp_path / "t.jsonl", "bailian", without=("measured",))
+    late = Trace(**{**vars(_chain(True)), "arrival_s": np.array([0.0, 1.0, 2.0, 7.0, 9.25])})
+    assert (late.arrival_s[:3] > 0).any()
+    fork = Trace(**{**vars(late), "sessions": late.sessions and replace(late.sessions, parents=np.array([0, 0]))})
+    with pytest.raises(UserError, match="would read back differently"):
+        convert(fork, tmp_path / "t.jsonl", "weka")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_own_format_holds_everything(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from kvsim.errors import UserError
 from kvsim.traces import packs
+from kvsim.traces.open import files
 from kvsim.traces.read import read_trace
 
 
@@ -75,6 +76,12 @@ def test_other_files_are_left_out_and_counted(tmp_path: Path) -> None:
     trace = read_trace(path)
     assert len(trace) == 2
     assert "files in it that are not read, because they are no .json: 2" in trace.notes
+
+
+def test_provenance_names_the_files_of_a_folder(tmp_path: Path) -> None:
+    for name in ("b.json", "a.json", "notes.txt"):
+        (tmp_path / name).write_bytes(_session("a"))
+    assert files(tmp_path) == [tmp_path / "a.json", tmp_path / "b.json"]
 
 
 def test_packs_without_documents(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def _write(folder: Path, data: str | bytes) -> Path:
         (b"num_prefill_tokens,num_decode_tokens,num_total_tokens,pd_ratio\n3,4,7,1\n", "lengths_from"),
         (b"a,a,num_prefill_tokens,num_decode_tokens,arrived_at,arrived_at\n1,1,1,1,1,1\n", "is there 2 times"),
         (b'{"session_id": 1, "arrival_time_ns": 0, "sub_requests": []}\n', "has no requests"),
-        (b'{"session_id": 1, "timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": [1]}\n', "sessions"),
+        (b'{"session_id": 1, "delay": 5, "input_length": 1, "output_length": 1, "hash_ids": [1]}\n', "no timestamp"),
         (b'{"kvsim_trace": 2}\n', "kvsim_trace must be 1, but got 2"),
         (b'{"kvsim_trace": 1, "block_tokens": -1}\n', "block_tokens must be a whole number"),
         (b'{"kvsim_trace": 1, "notes": 3}\n', "notes must be a list"),

@@ -14,6 +14,7 @@ from kvsim.traces.source import Source
 from kvsim.traces.trace import Trace
 
 every_format = pytest.mark.parametrize("name", formats.names())
+with_figures = pytest.mark.parametrize("name", [name for name in formats.names() if not SAMPLES[name].of_text])
 
 
 def _write(folder: Path, data: str | bytes) -> Path:
@@ -82,7 +83,7 @@ def test_limit_reads_no_further(name: str, tmp_path: Path) -> None:
     assert len(read_trace(path, limit=99, **sample.options)) == 3
 
 
-@every_format
+@with_figures
 @pytest.mark.parametrize(
     "bad", ["-1", "1.5", "nan", "NaN", "Infinity", '""', '"many"', "true", "1e400", "2e3", "9" * 30, "null"]
 )
@@ -97,7 +98,7 @@ def test_bad_count_names_its_line(name: str, bad: str, field: str, tmp_path: Pat
     assert "\n" not in str(caught.value)
 
 
-@every_format
+@with_figures
 @pytest.mark.parametrize(
     "bad", ["-1", "nan", "NaN", "Infinity", "-Infinity", '""', '"soon"', "true", "1e400", "-1e-9", "9" * 30, "null"]
 )
@@ -124,7 +125,7 @@ def test_zero_tokens_are_dropped_and_counted_or_refused(name: str, tmp_path: Pat
         _read(tmp_path, name, sample.with_rows([sample.line(0, 30, 0)]))
 
 
-@every_format
+@with_figures
 def test_rows_out_of_order_are_sorted_or_refused(name: str, tmp_path: Path) -> None:
     sample = SAMPLES[name]
     order = (0, 2, 1)
@@ -135,7 +136,7 @@ def test_rows_out_of_order_are_sorted_or_refused(name: str, tmp_path: Path) -> N
         return
     trace = _read(tmp_path, name, text)
     _check(trace, name)
-    assert any("1 rows came after a row that arrives later" in note for note in trace.notes)
+    assert any("sorted by arrival" in note for note in trace.notes)
     if trace.blocks:
         straight = _read(tmp_path, name, sample.text()).blocks
         assert straight
@@ -162,7 +163,7 @@ def test_cut_files_are_refused(name: str, tmp_path: Path) -> None:
 @every_format
 def test_missing_columns_are_named(name: str, tmp_path: Path) -> None:
     text = SAMPLES[name].text().replace(SAMPLES[name].head[0] if SAMPLES[name].head else "", "a,b\n", 1)
-    options = SAMPLES[name].options or {"format": name}
+    options = {**SAMPLES[name].options, "format": name}
     with pytest.raises(UserError, match=r"unknown column|has no '|'a,b'|invalid JSON|gave|a JSON"):
         read_trace(_write(tmp_path, text if SAMPLES[name].head else '{"a": 1}\n'), **options)
 
@@ -212,7 +213,7 @@ def test_generic_json_lines(tmp_path: Path) -> None:
 
 def test_llmservingsim_checks_token_ids(tmp_path: Path) -> None:
     row = '{"input_toks": 2, "output_toks": 1, "arrival_time_ns": 3, "input_tok_ids": %s}\n'
-    assert read_trace(_write(tmp_path, row % "[4, 5]")).notes == ("token ids are not used: no prefix is shared",)
+    assert read_trace(_write(tmp_path, row % "[4, 5]")).notes[0].startswith("prompts share what their token ids share")
     for bad in ("[4]", "[4, 5, 6]", "2", "null"):
         with pytest.raises(UserError, match="trace:1: input_tok_ids must be a list of 2 token ids"):
             read_trace(_write(tmp_path, row % bad))
@@ -235,7 +236,9 @@ def test_mooncake_block_size_is_inferred(size: int, up: bool, tmp_path: Path) ->
 def test_mooncake_refuses_a_block_size_that_does_not_fit(tmp_path: Path) -> None:
     sample = SAMPLES["mooncake"]
     text = sample.text() + '{"timestamp": 9000, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47]}\n'
-    with pytest.raises(UserError, match=r"trace:4: input_length 6955 with 2 hash_ids: expected 14 \(blocks of 512"):
+    with pytest.raises(
+        UserError, match=r"trace:4: a prompt of 6955 tokens with 2 hash_ids: expected 14 \(blocks of 512"
+    ):
         read_trace(_write(tmp_path, text))
 
 
@@ -246,7 +249,20 @@ def test_bad_hash_ids(ids: str, tmp_path: Path) -> None:
         read_trace(_write(tmp_path, text))
 
 
-def test_bailian_is_not_taken_for_mooncake(tmp_path: Path) -> None:
-    text = '{"chat_id": 1, "timestamp": 61.1, "input_length": 16, "output_length": 1, "hash_ids": [1]}\n'
-    with pytest.raises(UserError, match="no trace format has the keys"):
-        read_trace(_write(tmp_path, text))
+def test_bailian_turns_are_linked_by_their_parents(tmp_path: Path) -> None:
+    rows = [(7, -1, 1.0, 20), (8, -1, 2.0, 16), (9, 7, 3.5, 40), (10, 9, 4.0, 60), (11, 99, 5.0, 16)]
+    text = "".join(
+        f'{{"chat_id": {chat}, "parent_chat_id": {before}, "timestamp": {at}, "input_length": {tokens}, '
+        f'"output_length": 3, "hash_ids": {list(range(-(-tokens // 16)))}}}\n'
+        for chat, before, at, tokens in rows
+    )
+    trace = read_trace(_write(tmp_path, text))
+    sessions = trace.sessions
+    assert sessions and sessions.gap_s is None
+    assert sessions.id.tolist() == [0, 1, 0, 0, 2]
+    assert (sessions.parents.tolist(), sessions.start.tolist()) == ([0, 2], [0, 0, 0, 1, 2, 2])
+    assert any("1 turns name a turn that is not above them" in note for note in trace.notes)
+    lengths = '"input_length": 512, "output_length": 1, "hash_ids": [1]'
+    wrong = f'{{"chat_id": 1, "parent_chat_id": -1, "timestamp": 1, {lengths}}}\n'
+    with pytest.raises(UserError, match=r"expected 32 \(blocks of 16 tokens\)$"):
+        read_trace(_write(tmp_path, wrong))

@@ -48,6 +48,16 @@ def test_what_the_source_says_does_not_lessen_growth() -> None:
     assert _common(first, second) == 10
 
 
+def test_a_chain_of_turns_parts_where_prompts_end() -> None:
+    """A run that only later turns have goes on through the output and the message after it."""
+    made = Growth().ids([_call(32, 16), _call(80, 16, 0), _call(160, 1, 1)])
+    assert [np.asarray(call.counts).tolist() for call in made] == [
+        [2],
+        [2, 3],
+        [2, 3, 5],
+    ]
+
+
 def test_siblings_share_the_output_before_them_but_not_what_follows() -> None:
     calls = [_call(32, 32), _call(96, 1, 0), _call(96, 1, 0)]
     _, one, two = _ids(Growth().ids(calls))
@@ -112,3 +122,23 @@ def test_both_bounds_are_told() -> None:
         "infinite-cache hit 26.7% of prompt tokens, 44.4% where outputs are found again as well",
         "30 tokens that first turns shared with turns not known count as new",
     ]
+
+
+def test_long_prompts_cost_no_more_than_short_ones() -> None:
+    """A million turns' worth of blocks in a few runs."""
+    most = 2**30
+    calls = [_call(most, most), *(_call(most, most, at) for at in range(200))]
+    made = Growth().ids(calls, [None, *[most // 2] * 200])
+    assert sum(len(call.ids) for call in made) < 1000
+    assert sum(int(np.sum(call.counts)) for call in made if call.counts is not None) == 201 * most // BLOCK_TOKENS
+
+
+def test_calls_without_tokens_hand_on_what_they_waited_for() -> None:
+    """Waves of failed calls, each waiting for all of the last: no list of who waited for whom explodes."""
+    calls = [_call(32, 32)]
+    for wave in range(40):
+        before = range(1 + 4 * (wave - 1), 1 + 4 * wave) if wave else range(1)
+        calls += [_call(0, 0, *before) for _ in range(4)]
+    calls.append(_call(96, 1, *range(len(calls) - 4, len(calls))))
+    ids = _ids(Growth().ids(calls))
+    assert _common(ids[0], ids[-1]) == 2

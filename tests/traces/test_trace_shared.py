@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -74,12 +73,12 @@ def test_llmservingsim() -> None:
     assert len(mixed) == 608
     assert mixed.arrival_s[-1] == pytest.approx(60.9, abs=0.05)
     example = read_trace(TRACES / "llmservingsim/example_trace.jsonl")
-    assert (len(example), example.notes) == (10, ("token ids are not used: no prefix is shared",))
+    assert len(example) == 10
+    assert example.notes[0] == "prompts share what their token ids share, in blocks of 16, rounded down"
 
 
-def test_apex_by_naming_its_columns() -> None:
-    columns = {"arrival": "StartTimeOffset", "input": "ContextTokens", "output": "GeneratedTokens"}
-    trace = read_trace(TRACES / "apex_plus_lengths/llama_lmsys_05.csv", columns=columns, time_unit="ns")
+def test_apex() -> None:
+    trace = read_trace(TRACES / "apex_plus_lengths/llama_lmsys_05.csv")
     assert len(trace) == 1024
     assert trace.prompt_tokens.mean() == pytest.approx(61.7, abs=0.05)
     assert len(trace) / trace.arrival_s[-1] == pytest.approx(0.5, rel=0.05)
@@ -92,16 +91,6 @@ def test_lengths_without_arrivals() -> None:
     assert len(lengths) == 30731
     assert lengths.prompt_tokens.mean() == pytest.approx(2340, abs=0.5)
     assert lengths.output_tokens.mean() == pytest.approx(439, abs=0.5)
-
-
-@pytest.mark.parametrize(("path", "most_s"), [(AZURE, 0.025), (MOONCAKE, 0.150)])
-def test_reading_is_quick(path: Path, most_s: float) -> None:
-    best = float("inf")
-    for _ in range(5):
-        begin = time.perf_counter()
-        read_trace(path)
-        best = min(best, time.perf_counter() - begin)
-    assert best < 3 * most_s  # the aim, with room for a busy machine
 
 
 def test_reading_imports_no_heavy_library() -> None:

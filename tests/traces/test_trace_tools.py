@@ -1,5 +1,6 @@
 """Sampled, scaled and merged traces keep what ties requests together."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ def _chats(count: int = 600, seed: int = 0) -> Trace:
         "message": {"mean": 200.0, "cv": 1.0},
         "answer": {"mean": 50.0, "cv": 1.0},
     }
-    return generate(build(Generate, {"requests": count, "conversations": spec}, "test"), seed, "chats")
+    made = generate(build(Generate, {"requests": count, "conversations": spec}, "test"), seed, "chats")
+    return replace(made, sessions=None)
 
 
 def _with_sessions(trace: Trace, size: int = 3) -> Trace:

@@ -5,6 +5,7 @@ A format is a module with
 - a docstring whose first line says what it reads;
 - `STRICT`: True if zero-token rows and rows out of order are errors (files made for kvsim), False if sources are known
   to have them, so that such rows are dropped or sorted, counted and noted;
+- `TEXT`: True if it counts tokens of text with `source.tokenizer`; may be left out;
 - `sniff(head) -> bool`: whether a file with this first line is of this format. Exactly one format may say so;
 - `read(source) -> Iterator[Chunk]`: the rows, in the order of the file. It may add to `source.notes`, and sets
   `source.block_tokens` before it yields chunks that have block ids. Rows with zero tokens are yielded like others.
@@ -55,6 +56,6 @@ def detect(source: Source) -> str:
     what = "keys" if source.head.keys else "columns"
     found = show_names(source.head.keys or source.head.columns)
     raise UserError(
-        f"{source.path}: no trace format has the {what} {found!r}; formats: {', '.join(names())}; "
+        f"{source.path}: no trace format has the {what} {found!r}; `kvsim trace stats --help` lists formats, "
         "or name its columns: --map arrival=COLUMN,input=COLUMN,output=COLUMN"
     )

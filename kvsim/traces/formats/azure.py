@@ -1,6 +1,7 @@
-"""Azure LLM inference traces of 2023 and 2024, CSV (github.com/Azure/AzurePublicDataset; Splitwise, ISCA 2024).
+"""Azure LLM inference traces of 2023, 2024 and 2025 (multimodal), CSV (github.com/Azure/AzurePublicDataset).
 
-The stamps have no zone or `+00:00`, and 0 to 7 digits of a second's fraction.
+The stamps have no zone or `+00:00`, and 0 to 7 digits of a second's fraction. The trace of 2025 has a column NumImages:
+its images are part of ContextTokens.
 """
 
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ from kvsim.traces.source import Head, Source
 from kvsim.traces.trace import Chunk
 
 STRICT = False
+_IMAGES = "NumImages"
 _LAYOUT = Layout("TIMESTAMP", "ContextTokens", "GeneratedTokens", fields.stamps())
 
 
 def sniff(head: Head) -> bool:
-    return set(head.columns) == set(_LAYOUT.names)  # the multimodal trace of 2025 has one more, which would be lost
+    return set(head.columns) - {_IMAGES} == set(_LAYOUT.names)
 
 
 def read(source: Source) -> Iterator[Chunk]:
+    if _IMAGES in source.head.columns:
+        source.notes.append(f"{_IMAGES}: an image's tokens are taken as part of {_LAYOUT.prompt}; encoding it is free")
     return csv_chunks(source, _LAYOUT)

@@ -1,4 +1,4 @@
-"""BurstGPT 1, 2 and 3, CSV with a clock of 1 s (github.com/HPMLL/BurstGPT, arXiv:2401.17644).
+"""BurstGPT 1 and 2, CSV with a clock of 1 s (github.com/HPMLL/BurstGPT, arXiv:2401.17644).
 
 Failed requests have no output tokens (`0,0` or `n,0`) and are dropped and counted.
 """
@@ -15,7 +15,7 @@ _LAYOUT = Layout("Timestamp", "Request tokens", "Response tokens", fields.time(1
 
 
 def sniff(head: Head) -> bool:
-    return {*_LAYOUT.names, "Log Type"} <= set(head.columns)
+    return {*_LAYOUT.names, "Log Type"} <= set(head.columns) and "Session ID" not in head.columns
 
 
 def read(source: Source) -> Iterator[Chunk]:

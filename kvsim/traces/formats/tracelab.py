@@ -49,14 +49,14 @@ def read(source: Source) -> Iterator[Chunk]:
     sessions: dict[str, list[_Round]] = {}
     for name, row in _csv_rounds(source) if is_csv else _json_rounds(source):
         sessions.setdefault(name, []).append(row)
-    growth, unstamped = Growth(), 0
+    growth, unstamped, notes = Growth(), 0, list(source.notes)
     chunks = SessionChunks(source, _MS.units_per_s if is_csv else _NS.units_per_s, measured=not is_csv)
     for rounds in sessions.values():
         rounds.sort(key=lambda row: row.index)
         unstamped += 0 if is_csv else sum(row.arrival is None for row in rounds)
         calls = list(_csv_calls(rounds) if is_csv else _json_calls(source, rounds))
         yield chunks.chunk(growth.ids(calls, [row.cached for row in rounds]))
-        source.notes = growth.notes()
+        source.notes = [*notes, *growth.notes()]
         if unstamped:
             source.notes.append(f"{unstamped:,} rounds have no event before their output: sent at once")
 

@@ -16,7 +16,7 @@ _LAYOUT = Layout("arrived_at", "num_prefill_tokens", "num_decode_tokens", fields
 
 
 def sniff(head: Head) -> bool:
-    return {"num_prefill_tokens", "num_decode_tokens"} <= set(head.columns)
+    return {"num_prefill_tokens", "num_decode_tokens"} <= set(head.columns) and "session_id" not in head.columns
 
 
 def read(source: Source) -> Iterator[Chunk]:

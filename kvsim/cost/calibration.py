@@ -1,0 +1,118 @@
+"""Curves fitted to measurements of a chip or a link, as `hardware/calibration/*.yaml` holds them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import Field
+
+from kvsim.cost.curves.all_reduce import AllReduceCurve
+from kvsim.cost.curves.decode import DecodeCurve
+from kvsim.cost.curves.gemm import GemmCurve
+from kvsim.cost.curves.prefill import PrefillCurve
+from kvsim.specs.load import Spec
+
+CURVES: dict[str, type[Any]] = {
+    "gemm": GemmCurve,
+    "attention_decode": DecodeCurve,
+    "attention_prefill": PrefillCurve,
+    "all_reduce": AllReduceCurve,
+}
+BORROWED_ERROR = 0.08  # more than the lender's, where a chip borrows a relative's curve
+
+
+class Residuals(Spec):
+    """|predicted / measured - 1| over `rows` measurements."""
+
+    rows: int
+    median: float
+    p90: float
+    worst: float
+    worst_shape: str
+
+
+class Hot(Spec):
+    """A benchmark's buffers: `copies` of the large operand in rotation, and the share of L2 that holds them."""
+
+    copies: float
+    l2_share: float
+
+
+class Fitted(Spec):
+    """A fitted curve, with all that a reader needs to judge it.
+
+    Attributes:
+        tables: files of measurements, under hardware/calibration or where the source publishes them.
+        held_out: residuals of rows that the fit did not see; `held_out_512`: of GEMMs with n and k of at least 512.
+    """
+
+    op: str
+    dtype: str
+    kernel: str
+    source: str
+    licence: str
+    tables: list[str]
+    fitted: str
+    parameters: dict[str, float | int | bool]
+    held_out: Residuals
+    held_out_512: Residuals | None = None
+    benchmark: Hot | None = None
+
+    @cached_property
+    def curve(self) -> Any:
+        """The curve; unknown or missing parameters are a TypeError."""
+        return CURVES[self.op](**self.parameters)
+
+
+class InSteps(Spec):
+    """What prices a class of attention inside a step: its curve's nearest form that is affine in sums over a batch.
+
+    latency_s a launch, row_s for each query token of a head that an SM serves, and `overlapped` work: FLOPs at
+    tensor_share of the peak, bytes at memory_share of HBM bandwidth, key_s for each key that a chunk's last token sees.
+    """
+
+    op: str
+    kernel: str
+    latency_s: float
+    row_s: float
+    key_s: float
+    tensor_share: float
+    memory_share: float
+    exposed: float
+    against_curve: Residuals
+
+
+class Calibration(Spec):
+    """A chip's or a link's curves. `borrows` names the one whose curves are used, and `why` they fit."""
+
+    borrows: str = ""
+    why: str = ""
+    curves: list[Fitted] = Field(default_factory=list)
+    in_steps: list[InSteps] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What a chip or link uses: its own calibration, or (`lender`) a relative's."""
+
+    calibration: Calibration
+    lender: str = ""
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, str], Fitted]:
+        return {(one.op, one.dtype): one for one in self.calibration.curves}
+
+    @cached_property
+    def _steps(self) -> dict[str, InSteps]:
+        return {one.op: one for one in reversed(self.calibration.in_steps)}
+
+    def curve(self, op: str, dtype: str) -> Fitted | None:
+        """The curve of a class of Ops and a type of its operands, if there is one."""
+        return self._by_key.get((op, "bf16" if dtype == "fp16" else dtype))
+
+    def in_steps(self, op: str) -> InSteps | None:
+        """Coefficients of a class of Ops as part of a step, if there are any."""
+        return self._steps.get(op)
+
+
+NOTHING = Calibrated(Calibration())

@@ -1,0 +1,63 @@
+"""Where an Op's seconds come from, and how far off to expect them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kvsim.cost.calibration import BORROWED_ERROR, Calibrated, Fitted, InSteps
+
+DATASHEET_ERROR = 0.25
+
+
+@dataclass(frozen=True)
+class Source:
+    """`text` for a report; `expected_error`: 9 of 10 held-out shapes were nearer, or what datasheet rates deserve."""
+
+    text: str
+    expected_error: float
+
+
+DATASHEET = Source("datasheet", DATASHEET_ERROR)
+
+
+def of_curve(one: Fitted, curves: Calibrated) -> Source:
+    """Of an Op priced by its shape."""
+    error = (one.held_out_512 or one.held_out).p90
+    if curves.lender:
+        return Source(f"borrowed from {curves.lender}: {one.kernel}", error + BORROWED_ERROR)
+    return Source(f"curve of {one.kernel}, from {one.source}", error)
+
+
+def in_step(coefficients: InSteps, one: Fitted, curves: Calibrated) -> Source:
+    """Of attention priced from a batch's sums."""
+    curve = of_curve(one, curves)
+    error = (curve.expected_error**2 + coefficients.against_curve.p90**2) ** 0.5
+    return Source(f"{curve.text}, affine in a batch's sums", error)
+
+
+def mean_error(spent: Iterable[tuple[float, Source]]) -> float:
+    """Expected errors weighted by the seconds that each source is spent on."""
+    pairs = list(spent)
+    total = sum(seconds for seconds, _ in pairs)
+    return sum(seconds * source.expected_error for seconds, source in pairs) / total if total else DATASHEET_ERROR
+
+
+def notes(spent: Iterable[tuple[str, Source]]) -> list[str]:
+    """A sentence for each source, with the classes of Ops that it prices."""
+    classes: dict[Source, list[str]] = {}
+    for kind, source in spent:
+        kinds = classes.setdefault(source, [])
+        if kind not in kinds:
+            kinds.append(kind)
+    datasheet = classes.pop(DATASHEET, [])
+    found = [
+        f"{_listed(kinds)}: {source.text}; 9 of 10 shapes within {source.expected_error:.0%}"
+        for source, kinds in classes.items()
+    ]
+    if datasheet:
+        what = f"{_listed(datasheet)}: datasheet" if found else "kernel times are datasheet"
+        found.append(f"{what} rates times a usual share per class: expect +-{DATASHEET_ERROR:.0%} on seconds")
+    return found
+
+
+def _listed(kinds: list[str]) -> str:
+    return ", ".join(kind.replace("_", " ") for kind in kinds)

@@ -1,0 +1,15 @@
+"""What reports call a run's figures: one name each, whatever the report is made of."""
+
+PERCENTILES = ("mean", "p50", "p90", "p95", "p99")
+LATENCIES = {
+    "ttft_s": "time to first token",
+    "tpot_s": "time per output token",
+    "e2e_s": "end to end",
+    "queue_s": "of it in the queue",
+}
+TIERS = {"hbm": "HBM", "dram": "host DRAM"}
+LANES = {"gpu": "GPU", "h2d": "host to GPU", "d2h": "GPU to host", "cpu": "host CPU", "nvlink": "between chips"}
+GPU_TIME = {
+    "weights": "weights", "cache": "reading the cache", "arithmetic": "arithmetic", "dequantizing": "dequantizing",
+    "passes": "element-wise passes", "latency": "kernel latencies", "collectives": "all-reduces",
+}  # fmt: skip

@@ -1,0 +1,94 @@
+"""Fit curves to one half of the measurements: `python -m kvsim.validate.fit [CHIP ...]` writes their calibrations.
+
+Errors are logarithms of predicted over measured seconds, with a loss that grows linearly beyond 10 %: kernels that a
+library switches to at single shapes do not bend the curve. Needs scipy.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from kvsim import find
+from kvsim.cost.calibration import CURVES, Calibration, Fitted, Hot
+from kvsim.cost.curves import Floats
+from kvsim.specs.hardware import Chip
+from kvsim.validate.instep import in_steps
+from kvsim.validate.plans import MOST, PLANS, START, Plan
+from kvsim.validate.published import read
+from kvsim.validate.residuals import predicted, residuals, residuals_512
+from kvsim.validate.rows import Rows
+from kvsim.validate.solve import digits, solve
+from kvsim.validate.yamlfile import write
+
+MOST_ROWS = 2000
+
+
+def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
+    """The curve of `plan` fitted to the rows that are not held out, with residuals of those that are."""
+    seen = rows.where(~rows.held)
+    if len(seen) > MOST_ROWS:
+        seen = seen.where(np.random.default_rng(0).permutation(len(seen))[:MOST_ROWS])
+    start = {name: value for name, value in (START[plan.op] | plan.start).items() if name not in plan.given}
+    if plan.benchmark:
+        start["l2_share"] = plan.benchmark.l2_share
+
+    def build(x: Floats) -> tuple[dict[str, float | int | bool], Hot | None]:
+        found = {name: min(float(np.exp(v)), MOST.get(name, np.inf)) for name, v in zip(start, x, strict=True)}
+        share = found.pop("l2_share", 0.0)
+        hot = Hot(copies=plan.benchmark.copies, l2_share=digits(share)) if plan.benchmark else None
+        return {**{name: digits(value) for name, value in found.items()}, **plan.given}, hot
+
+    def errors(x: Floats) -> Floats:
+        parameters, hot = build(x)
+        found: Floats = np.log(predicted(CURVES[plan.op](**parameters), part, seen, hot) / seen.seconds)
+        return found
+
+    parameters, hot = build(solve(errors, np.log(np.array(list(start.values())))))
+    held = rows.where(rows.held)
+    left_s = predicted(CURVES[plan.op](**parameters), part, held, hot)
+    about = {
+        "op": plan.op,
+        "dtype": plan.dtype,
+        "kernel": plan.kernel,
+        "source": plan.origin.source,
+        "licence": plan.origin.licence,
+    }
+    return Fitted(
+        **about,
+        tables=list(plan.tables),
+        fitted=plan.fitted,
+        parameters=parameters,
+        held_out=residuals(held, left_s),
+        held_out_512=residuals_512(held, left_s),
+        benchmark=hot,
+    )
+
+
+def main(names: list[str]) -> None:
+    """Fit the plans of some chips and links, or of all."""
+    for name in names or dict.fromkeys(plan.part for plan in PLANS):
+        part, curves = find.part(name), []
+        for plan in (plan for plan in PLANS if plan.part == name):
+            rows = read(name, plan.op, plan.dtype, plan.tables)
+            if rows is None:
+                sys.exit(f"{plan.tables[0]}: not found; KVSIM_SHARED names the folder that holds measurements/")
+            found = fit(plan, part, rows)
+            curves.append(found)
+            left = found.held_out
+            print(f"{name} {plan.op} {plan.dtype}: {left.rows} held out, median {left.median:.1%}, p90 {left.p90:.1%}")
+        write(
+            name,
+            Calibration(
+                curves=curves,
+                in_steps=[in_steps(one, part) for one in curves if isinstance(part, Chip) and _in_step(one)],
+            ),
+        )
+
+
+def _in_step(one: Fitted) -> bool:
+    return one.op.startswith("attention") and one.dtype == "bf16"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

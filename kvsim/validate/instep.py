@@ -1,0 +1,76 @@
+"""Coefficients that price attention inside a step, from its curve: affine, so that the engine can price sums."""
+
+import numpy as np
+
+from kvsim.cost.calibration import Fitted, InSteps, Residuals
+from kvsim.cost.curves import Floats, bodies
+from kvsim.specs.hardware import Chip
+from kvsim.validate.residuals import residuals
+from kvsim.validate.rows import Rows
+from kvsim.validate.solve import digits, solve
+
+HEADS = ((32, 8), (64, 8), (16, 4), (8, 2), (8, 1))  # query heads, kv heads of one chip
+MOST_BYTES = 4e10
+
+
+def grid(op: str) -> Rows:
+    """Shapes that serving gives a kernel: batches and contexts of decodes, chunks of prompts on their past."""
+    found: list[tuple[float, ...]] = []
+    for heads, kv_heads in HEADS:
+        if op == "attention_decode":
+            for batch in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+                contexts = 2.0 ** np.arange(8, 18)
+                found += [(batch, context, heads, kv_heads, 128) for context in contexts]
+        else:
+            for new in (128, 256, 512, 1024, 2048, 4096, 8192):
+                found += [(1, new, past, heads, kv_heads, 128) for past in (0, 512, 2048, 8192, 32768)]
+    names = {
+        "attention_decode": ("batch", "context", "heads", "kv_heads", "head_dim"),
+        "attention_prefill": ("batch", "new", "past", "heads", "kv_heads", "head_dim"),
+    }[op]
+    shape = dict(zip(names, np.array(found, np.float64).T, strict=True))
+    rows = Rows(op, "bf16", shape, np.ones(len(found)))
+    return rows.where(work(rows)[1] < MOST_BYTES)
+
+
+def work(rows: Rows) -> tuple[Floats, Floats, Floats, Floats]:
+    """(FLOPs, bytes, query tokens of all heads, keys of a chunk's last token) as the engine counts them for a layer."""
+    shape = rows.shape
+    heads, kv_heads, dim, batch = shape["heads"], shape["kv_heads"], shape["head_dim"], shape["batch"]
+    if rows.op == "attention_decode":
+        context = shape["context"]
+        moved = 4 * batch * dim * (context * kv_heads + heads)
+        return 4 * batch * context * heads * dim, moved, batch * heads, np.zeros(len(rows))
+    new, past = shape["new"], shape["past"]
+    pairs = new * past + new * (new + 1) / 2
+    moved = 4 * batch * dim * (new * heads + (past + new) * kv_heads)
+    return 4 * batch * pairs * heads * dim, moved, batch * new * heads, batch * (past + new)
+
+
+def seconds(found: InSteps, chip: Chip, rows: Rows) -> Floats:
+    """Seconds by the coefficients."""
+    flops, moved, queries, keys = work(rows)
+    compute = flops / (found.tensor_share * chip.peak.bf16)
+    memory = moved / (found.memory_share * chip.memory.bandwidth)
+    started = found.latency_s + found.row_s / chip.multiprocessors * queries
+    return started + bodies([compute, memory, keys * found.key_s], found.exposed)
+
+
+def in_steps(one: Fitted, chip: Chip) -> InSteps:
+    """The coefficients nearest to a curve on the grid, where its operands stream from HBM."""
+    rows = grid(one.op)
+    rows = Rows(rows.op, rows.dtype, rows.shape, np.asarray(one.curve.seconds(chip, rows.keyed)))
+    start = {"latency_s": 1e-5, "tensor_share": 0.5, "memory_share": 0.8, "exposed": 0.2, "row_s": 1e-7}
+    if one.op == "attention_prefill":
+        start["key_s"] = 1e-8
+
+    def build(x: Floats, left: Residuals) -> InSteps:
+        found = {name: digits(min(np.exp(v), 1.0)) for name, v in zip(start, x, strict=True)}
+        return InSteps(**({"key_s": 0.0} | found), op=one.op, kernel=one.kernel, against_curve=left)
+
+    def errors(x: Floats) -> Floats:
+        found: Floats = np.log(seconds(build(x, one.held_out), chip, rows) / rows.seconds)
+        return found
+
+    best = solve(errors, np.log(np.array(list(start.values()))))
+    return build(best, residuals(rows, seconds(build(best, one.held_out), chip, rows)))

@@ -1,0 +1,112 @@
+"""What is fitted: for each chip and link its tables, their kernels and sources, and which parameters are known."""
+
+from dataclasses import dataclass, field
+
+from kvsim.cost.calibration import Hot
+
+# Where a fit starts, by class. A share is bounded by 1; so is `exposed`.
+START: dict[str, dict[str, float]] = {
+    "gemm": {
+        "launch_s": 2e-6, "wave_s": 5e-7, "split_s": 2e-6, "tensor_share": 0.9, "edge_rows": 5.0, "memory_share": 0.85,
+        "load_bytes_per_clock": 30.0, "exposed": 0.15, "group_rows": 2000.0, "l2_bytes_per_clock": 10.0,
+    },
+    "attention_decode": {
+        "launch_s": 5e-6, "cta_s": 2e-6, "block_s": 1e-6, "memory_share": 0.85, "load_bytes_per_clock": 20.0,
+        "exposed": 0.1, "merge_s": 5e-6, "split_s": 5e-8, "group_s": 5e-6, "l2_bytes_per_clock": 20.0,
+    },
+    "attention_prefill": {
+        "launch_s": 5e-6, "cta_s": 2e-6, "block_s": 1e-6, "tensor_share": 0.6, "memory_share": 0.8, "exposed": 0.3,
+        "kv_passes": 2.0, "l2_bytes_per_clock": 20.0,
+    },
+    "all_reduce": {
+        "launch_s": 4e-6, "hop_s": 1e-6, "start_s_1": 3e-6, "start_s_2": 2e-5, "link_share_0": 0.15,
+        "link_share_1": 0.4, "link_share_2": 0.75,
+    },
+}  # fmt: skip
+MOST = {"tensor_share": 1.0, "memory_share": 0.95, "exposed": 1.0, "link_share_2": 1.0, "l2_share": 1.5}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who published measurements, and under which licence."""
+
+    source: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One curve to fit. `given` are parameters that are known rather than fitted; `start` replaces START's."""
+
+    part: str
+    op: str
+    dtype: str
+    kernel: str
+    tables: tuple[str, ...]
+    origin: Origin
+    given: dict[str, float | int | bool] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
+    benchmark: Hot | None = None
+    fitted: str = "2026-11-23"
+
+
+_AICONFIGURATOR = Origin("aiconfigurator 0.12.0 (PyPI)", "Apache-2.0")
+_SERVINGSIM = Origin("casys-kaist/LLMServingSim @ 5daddb2, Llama-3.1-8B, eager", "MIT")
+_ROTATED, _REUSED = Hot(copies=6, l2_share=0.9), Hot(copies=1, l2_share=0.9)
+# Its kernel sums all of k in one CTA, after another has converted the activations.
+_CUTLASS_FP8: dict[str, float | int | bool] = {"splits": False}
+_CUTLASS_START = {"cast_bytes": 4.0, "epilogue_bytes": 4.0, "launch_s": 3e-6, "load_bytes_per_clock": 18.0}
+_FLASHINFER: dict[str, float | int | bool] = {"splits_mha": True, "tile_heads": 16}
+
+PLANS = (
+    Plan(
+        "a100-sxm-80gb", "gemm", "bf16", "cuBLAS as vLLM 0.14 calls it", ("a100_sxm_gemm.csv.gz",), _AICONFIGURATOR,
+        benchmark=_ROTATED,
+    ),
+    Plan(
+        "a100-sxm-80gb", "attention_decode", "bf16", "FlashAttention-2 of vLLM 0.14",
+        ("a100_sxm_attention_decode.csv.gz",), _AICONFIGURATOR, benchmark=_REUSED,
+    ),
+    Plan(
+        "a100-sxm-80gb", "attention_prefill", "bf16", "FlashAttention-2 of vLLM 0.14",
+        ("a100_sxm_attention_prefill.csv.gz",), _AICONFIGURATOR, benchmark=_REUSED,
+    ),
+    Plan(
+        "l40s", "gemm", "bf16", "cuBLAS as vLLM 0.24 calls it", ("l40s_gemm.csv.gz",), _AICONFIGURATOR,
+        benchmark=_ROTATED,
+    ),
+    Plan(
+        "l40s", "gemm", "fp8", "CUTLASS of vLLM 0.24, with the cast of activations", ("l40s_gemm.csv.gz",),
+        _AICONFIGURATOR, given=_CUTLASS_FP8, start=_CUTLASS_START, benchmark=_ROTATED,
+    ),
+    Plan(
+        "l40s", "attention_decode", "bf16", "FlashAttention-2 of vLLM 0.24", ("l40s_attention_decode.csv.gz",),
+        _AICONFIGURATOR, benchmark=_REUSED,
+    ),
+    Plan(
+        "l40s", "attention_decode", "fp8", "FlashInfer of vLLM 0.24", ("l40s_attention_decode.csv.gz",),
+        _AICONFIGURATOR, given=_FLASHINFER, benchmark=_REUSED,
+    ),
+    Plan(
+        "l40s", "attention_prefill", "bf16", "FlashAttention-2 of vLLM 0.24", ("l40s_attention_prefill.csv.gz",),
+        _AICONFIGURATOR, benchmark=_REUSED,
+    ),
+    Plan(
+        "l40s", "attention_prefill", "fp8", "FlashInfer of vLLM 0.24", ("l40s_attention_prefill.csv.gz",),
+        _AICONFIGURATOR, benchmark=_REUSED,
+    ),
+    Plan(
+        "rtx-4090", "gemm", "bf16", "cuBLAS as vLLM 0.19 calls it",
+        ("rtx4090_dense.csv.gz", "rtx4090_per_sequence.csv.gz"), _SERVINGSIM,
+    ),
+    Plan(
+        "rtx-4090", "attention_decode", "bf16", "FlashAttention-2 of vLLM 0.19", ("rtx4090_attention.csv.gz",),
+        _SERVINGSIM, benchmark=_REUSED,
+    ),
+    Plan(
+        "rtx-4090", "attention_prefill", "bf16", "FlashAttention-2 of vLLM 0.19", ("rtx4090_attention.csv.gz",),
+        _SERVINGSIM, benchmark=_REUSED,
+    ),
+    Plan("nvlink3", "all_reduce", "bf16", "NCCL 2.27", ("a100_sxm_nccl.csv.gz",), _AICONFIGURATOR),
+    Plan("nvlink4", "all_reduce", "bf16", "NCCL 2.29", ("h100_sxm_nccl.csv.gz",), _AICONFIGURATOR),
+)  # fmt: skip

@@ -1,0 +1,49 @@
+"""Predicted over measured seconds of every held-out row, a panel a class of Ops, as a PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from kvsim.report.plots import BLACK, BLUE, GREEN, ORANGE, RED
+from kvsim.report.words import percent, seconds
+from kvsim.validate.compare import Comparison
+
+_SIZE_IN, _DPI, _POINTS = (11.0, 8.0), 110, 3000
+_COLOURS = (BLUE, ORANGE, GREEN, RED, BLACK)
+_RANGE = (0.4, 2.5)
+
+
+def scatter(compared: Sequence[Comparison], path: Path) -> None:
+    """Draw the rows that are at hand; equal rows give equal bytes."""
+    classes = list(dict.fromkeys(one.fitted.op for one in compared if one.rows is not None))
+    figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, op in enumerate(classes, 1):
+        axes = figure.add_subplot(2, 2, place)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_ylim(*_RANGE)
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_yticks([0.5, 0.8, 1.0, 1.25, 2.0], labels=["0.5", "0.8", "1", "1.25", "2"])
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(value)))
+        axes.grid(color="#e6e6e6", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.axhline(1, color=BLACK, linewidth=1)
+        axes.set_title(op.replace("_", " "), loc="left", fontsize=11, fontweight="bold", color=BLACK)
+        axes.set_xlabel("measured")
+        axes.set_ylabel("predicted / measured")
+        shown = [one for one in compared if one.fitted.op == op and one.rows is not None]
+        for colour, one in zip(_COLOURS, shown, strict=False):
+            assert one.rows is not None and one.predicted_s is not None
+            some = np.random.default_rng(0).permutation(len(one.rows))[:_POINTS]
+            label = f"{one.name} {one.fitted.dtype}: median {percent(one.residuals.median)}"
+            ratio = np.clip(one.predicted_s[some] / one.rows.seconds[some], *_RANGE)
+            axes.scatter(
+                one.rows.seconds[some], ratio, s=6, alpha=0.35, color=colour, label=label, linewidths=0, rasterized=True
+            )
+        axes.legend(fontsize=8, frameon=False, loc="upper right", markerscale=2)
+    figure.savefig(path, metadata={"Software": None})

@@ -1,0 +1,64 @@
+"""Comparisons as text and as the object that `--json` prints."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kvsim.cost.calibration import InSteps, Residuals
+from kvsim.report.words import percent
+from kvsim.validate.compare import Comparison, Lent
+
+_WIDTHS = "{:<15}{:<19}{:<6}{:>7}{:>9}{:>9}{:>9}  {}"
+
+
+def render(compared: Sequence[Comparison], steps: Sequence[tuple[str, InSteps]], borrowed: Sequence[Lent]) -> str:
+    """Tables of held-out residuals, of coefficients inside steps, and of chips as if not measured."""
+    heads = ("chip or link", "op", "dtype", "rows", "median", "p90", "worst", "at")
+    lines = ["predicted against measured, shapes that no fit saw", _WIDTHS.format(*heads)]
+    for one in compared:
+        marked = "" if one.rows is not None else " *"
+        lines.append(_row(one.name, one.fitted.op, one.fitted.dtype + marked, one.residuals))
+        if one.residuals_512:
+            lines.append(_row("", "  n, k >= 512", "", one.residuals_512))
+    if any(one.rows is None for one in compared):
+        lines += ["* as committed: the published tables are not at hand (KVSIM_SHARED names their folder)"]
+    lines += ["", "attention inside a step: coefficients against the curve"] if steps else []
+    lines += [_row(name, one.op, "bf16", one.against_curve) for name, one in steps]
+    if borrowed:
+        lines += ["", "measured chips as if they were not: priced by another's curve, and by datasheet rates"]
+        lines += [_row(one.name, one.op, "bf16", one.residuals, f"by {one.lender}") for one in borrowed]
+    lines += ["", "kernels"]
+    for one in compared:
+        fitted = one.fitted
+        about = f"{fitted.kernel}; {fitted.source}, {fitted.licence}; fitted {fitted.fitted}"
+        lines.append(f"{one.name:<15}{fitted.op:<19}{fitted.dtype:<6}{about}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(name: str, op: str, dtype: str, found: Residuals, where: str = "") -> str:
+    worst = f"{found.worst:+.0%}".replace("%", " %")
+    figures = (f"{found.rows:,}", percent(found.median), percent(found.p90), worst)
+    return _WIDTHS.format(name, op, dtype, *figures, where or found.worst_shape)
+
+
+def to_json(
+    compared: Sequence[Comparison], steps: Sequence[tuple[str, InSteps]], borrowed: Sequence[Lent]
+) -> dict[str, Any]:
+    """The object that `--json` prints: shares, not percents; `recomputed` tells fresh figures from committed ones."""
+    return {
+        "comparisons": [
+            {
+                "name": one.name,
+                **one.fitted.model_dump(include={"op", "dtype", "kernel", "source", "licence", "fitted"}),
+                **one.residuals.model_dump(),
+                "n_k_512": one.residuals_512.model_dump() if one.residuals_512 else None,
+                "recomputed": one.rows is not None,
+            }
+            for one in compared
+        ],
+        "in_steps": [
+            {"name": name, "op": one.op, "kernel": one.kernel, **one.against_curve.model_dump()} for name, one in steps
+        ],
+        "not_measured": [
+            {"name": one.name, "op": one.op, "lender": one.lender, **one.residuals.model_dump()} for one in borrowed
+        ],
+    }
