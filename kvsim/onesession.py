@@ -4,7 +4,7 @@ The division is that of arXiv:2405.08944, where several users of long contexts t
 waits for its session's cache to be swapped in from host memory, after another's was swapped out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ from kvsim import find
 from kvsim.cost.kernels import copy
 from kvsim.cost.op import D2H, H2D, Op
 from kvsim.cost.rates import Rates
-from kvsim.cost.source import Source, mean_error, notes
 from kvsim.engine.capacity import capacity
 from kvsim.errors import UserError
 from kvsim.onestep import Step, step
 from kvsim.replay import serving_preset
 from kvsim.specs.hardware import Machine
+from kvsim.specs.model import Model
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import HBM
 from kvsim.traits.policy import policy as named_policy
@@ -42,15 +42,13 @@ class Costs:
 @dataclass(frozen=True)
 class Row:
     """One policy and context. `peak`: at datasheet rates, all memory but the weights for the cache; `expected`: as
-    everywhere in kvsim, `expected_error` that of its prefill and decode seconds. Bytes are of one chip; `cache_bytes`
-    by tier, of a session at its end."""
+    everywhere in kvsim. Bytes are of one chip; `cache_bytes` by tier, of a session at its end."""
 
     policy: str
     context: int
     cache_bytes: dict[str, int]
     peak: Costs
     expected: Costs
-    expected_error: float
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,7 @@ class Session:
 
     rows: tuple[Row, ...]
     answer_tokens: int
+    expected_error: float
     assumptions: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +65,7 @@ class Session:
         return {
             "answer_tokens": self.answer_tokens,
             "rows": [asdict(row) for row in self.rows],
+            "expected_error": self.expected_error,
             "assumptions": list(self.assumptions),
         }
 
@@ -101,7 +101,7 @@ def session(
         spec = spec.model_copy(update={"dtype": weight_dtype})
     shared: dict[str, Any] = {"hw": hw, "model": model, "tp": tp, "fidelity": fidelity, "weight_dtype": weight_dtype}
     answer = np.arange(1, generated + 1)
-    rows, spent = [], []
+    rows, errors = [], []
     for tokens in contexts:
         for name in policies:
             prefill = step(**shared, policy=name, phase="prefill", context=int(tokens))
@@ -109,11 +109,9 @@ def session(
                 **shared, policy=name, phase="decode", batch=batch, context=int(tokens) + answer, generated=answer
             )
             layout = Layout(named_policy(name, fidelity), spec, tp or machine.chips, 16)
-            spent += [
-                (op.kind, source) for one in (prefill, decode) for op, source in zip(one.ops, one.sources, strict=True)
-            ]
             rows.append(_row(name, int(tokens), generated, machine, layout, prefill, decode))
-    return Session(tuple(rows), generated, _notes(machine, tp or machine.chips, batch, notes(spent)))
+            errors += [prefill.expected_error, decode.expected_error]
+    return Session(tuple(rows), generated, max(errors), _notes(machine, spec, tp or machine.chips, batch, max(errors)))
 
 
 def _row(
@@ -144,14 +142,7 @@ def _row(
         float(np.sum([rates.seconds(op) for op in swaps])),
     )
     tiers = {HBM: int(held[0]), **({} if home == HBM else {home: int(held[1])})}
-    error = mean_error((took, source) for one in (prefill, decode) for took, source in _spent(one))
-    return Row(policy, context, tiers, peak, expected, error)
-
-
-def _spent(steps: Step) -> Iterator[tuple[float, Source]]:
-    """(seconds, where they come from) of the Ops of one step, or of many."""
-    for took, source in zip(steps.op_seconds, steps.sources, strict=True):
-        yield float(np.sum(took)), source
+    return Row(policy, context, tiers, peak, expected)
 
 
 def _sessions(rooms: Sequence[float], held: Any, largest: Any) -> float:
@@ -182,13 +173,13 @@ def _terms(op: Op, rates: Rates) -> list[tuple[str, Any]]:
     return [*found, ("memory", op.count * op.bytes / rates.chip.memory.bandwidth)]
 
 
-def _notes(machine: Machine, tp: int, batch: int, sources: list[str]) -> tuple[str, ...]:
+def _notes(machine: Machine, model: Model, tp: int, batch: int, error: float) -> tuple[str, ...]:
     shape = f"one chip of {machine.name}" if tp == 1 else f"{tp} chips of {machine.name}; bytes are of one chip"
     return (
         f"{shape}; {batch} session{'s' * (batch > 1)} decode{'s' * (batch == 1)} at a time",
         "peak: datasheet FLOP/s and bytes/s, GEMMs and attention alone, a multiply-add as two FLOPs, causal attention; "
         "all of the memory that weights leave holds caches",
-        f"expected: memory as the preset {SERVING} leaves it, with room for one session that holds its whole prompt",
-        *sources,
+        f"expected: kernel times as in `kvsim step`, +-{error:.0%}; memory as the preset {SERVING} "
+        "leaves it, with room for one session that still holds its whole prompt",
         "a switch swaps one session's cache out to host memory and another's in, one after the other",
     )

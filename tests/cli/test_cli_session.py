@@ -21,7 +21,7 @@ def test_a_row_for_each_policy_and_context(kvsim_cli: Callable[..., Any]) -> Non
 def test_json(kvsim_cli: Callable[..., Any]) -> None:
     found = json.loads(kvsim_cli(*SESSION, "--policy", "full,headinfer", "--generated", "10", "--json").out)
     assert found["answer_tokens"] == 10 and len(found["rows"]) == 4
-    assert found["rows"][0].keys() == {"policy", "context", "cache_bytes", "peak", "expected", "expected_error"}
+    assert found["rows"][0].keys() == {"policy", "context", "cache_bytes", "peak", "expected"}
     assert found["rows"][0]["peak"].keys() == {"sessions", "prefill_s", "decode_s", "switch_s"}
 
 
