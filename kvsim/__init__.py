@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kvsim.onestep import step as step
     from kvsim.replay import Report as Report
     from kvsim.replay import run as run
+    from kvsim.roofs import roofline as roofline
     from kvsim.study.sweeping import Sweep as Sweep
     from kvsim.study.sweeping import sweep as sweep
 
@@ -31,12 +32,15 @@ _HOMES = {
     "UserError": "kvsim.errors",
     "compare": "kvsim.decide.compare",
     "op": "kvsim.oneop",
+    "roofline": "kvsim.roofs",
     "run": "kvsim.replay",
     "session": "kvsim.onesession",
     "step": "kvsim.onestep",
     "sweep": "kvsim.study.sweeping",
 }
-__all__ = ["Report", "Sweep", "UserError", "__version__", "compare", "op", "run", "session", "step", "sweep"]
+__all__ = [
+    "Report", "Sweep", "UserError", "__version__", "compare", "op", "roofline", "run", "session", "step", "sweep",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

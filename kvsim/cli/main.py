@@ -17,6 +17,11 @@ COMMANDS = {
     ),
     "step": ("kvsim.cli.step", "step_command", "Price one step of a replica, Op by Op and lane by lane."),
     "op": ("kvsim.cli.op", "op_command", "Price one Op by its shape: a kernel, a copy or a collective."),
+    "roofline": (
+        "kvsim.cli.roofline",
+        "roofline_command",
+        "Show the Ops of prefill and decode under the roofs of a chip: HBM, host link, peer link.",
+    ),
     "validate": ("kvsim.cli.validate", "validate_command", "Hold predicted kernel times against measured ones."),
     "compare": (
         "kvsim.cli.compare",

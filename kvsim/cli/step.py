@@ -43,7 +43,7 @@ def step_command(as_json: bool, tp: int | None, context: str, generated: int | N
             weight_element_bytes(options["weight_dtype"])
         except KeyError:
             raise UserError(f"--weight-dtype: unknown type {options['weight_dtype']!r}") from None
-    tokens = _whole(context)
+    tokens = whole_numbers(context, "--context")
     if options["phase"] == "session":
         _print_session(as_json, tp, tokens, generated, options)
         return
@@ -75,16 +75,18 @@ def _print_session(
     click.echo(json.dumps(found.to_json(), allow_nan=False) if as_json else render(found, options["model"], where))
 
 
-def _whole(context: str) -> list[int]:
-    """Whole numbers of a list such as "4000,50000"."""
+def whole_numbers(text: str, option: str) -> list[int]:
+    """Whole numbers of a list such as "4000,50000".
+
+    Raises:
+        UserError: anything else.
+    """
     from kvsim.errors import UserError
 
     try:
-        return [int(part) for part in context.split(",")]
+        return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(
-            f"--context must be a whole number, or a list such as 4000,50000, but got {context!r}"
-        ) from None
+        raise UserError(f"{option} must be a whole number, or a list such as 16,64, but got {text!r}") from None
 
 
 def _title(tp: int | None, options: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kvsim.errors import UserError
+from kvsim.study.paths import PAPERS, SET_PAPER, located, located_papers
 
 Status = Literal["done", "mistake", "defect", "died"]
 
@@ -57,9 +58,9 @@ def _figures(options: dict[str, Any], folder: Path) -> str:
         located(given.trace, folder, trace=True),
         hw=given.hw and located(given.hw, folder),
         model=given.model and located(given.model, folder),
-        policy=given.policy,
-        serving=given.serving,
-        settings=given.set,
+        policy=given.policy and located_papers(given.policy, folder),
+        serving=given.serving and located_papers(given.serving, folder),
+        settings={key: _setting(key, value, folder) for key, value in given.set.items()},
         replicas=given.replicas,
         tp=given.tp,
         fidelity=given.fidelity,
@@ -80,13 +81,10 @@ def _figures(options: dict[str, Any], folder: Path) -> str:
         reuse=given.reuse or "outputs",
     ).figures
     del figures["wall_s"]
-    figures["names"].update({key: getattr(given, key) for key in ("hw", "model") if getattr(given, key)})
+    as_given = ("hw", "model", *PAPERS)  # not where the files are on this machine
+    figures["names"].update({key: getattr(given, key) for key in as_given if getattr(given, key)})
     return json.dumps(figures, allow_nan=False)
 
 
-def located(name: str, folder: Path, trace: bool = False) -> str:
-    """`name` itself, or the file in `folder` that it stands for: it has a slash, ends in .yaml, or a trace's suffix."""
-    is_file = (
-        "/" in name or name.endswith((".yaml", ".yml")) or (trace and (Path(name).suffix or (folder / name).exists()))
-    )
-    return str(folder / name) if is_file else name
+def _setting(key: str, value: Any, folder: Path) -> Any:
+    return located_papers(value, folder) if key == SET_PAPER and isinstance(value, str) else value

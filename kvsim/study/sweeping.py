@@ -4,20 +4,17 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import kvsim
-from kvsim import find
 from kvsim.errors import UserError, unknown
-from kvsim.replay import DEFAULTS
 from kvsim.study import cluster, local, table
-from kvsim.study.point import located
+from kvsim.study.paths import read_by
 from kvsim.study.points import Plan, plan
 from kvsim.study.store import Store, opened
-from kvsim.traces.open import files
 
 ENGINES = ("local", "ray")
 Progress = Callable[[int, int, int, int], None]
@@ -103,24 +100,13 @@ def _run(laid: Plan, store: Store, engine: str, workers: int | None, address: st
 
 
 def _digest(laid: Plan) -> str:
-    """Of all that a point's figures follow from: its options, this version, and the files that they name."""
-    named = dict.fromkeys((options["trace"], options.get("hw"), options.get("model")) for options in laid.points)
-    paths = {path for trace, hw, model in named for path in _files(trace, hw, model, laid.folder)}
+    """Of all that a point's figures follow from: its options, this version, and the contents of the files they name."""
     hashes = []
-    for path in paths:
-        with suppress(OSError), path.open("rb") as file:  # a missing one is its points' mistake
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    for path in read_by(laid.points, laid.folder):
+        try:
+            with path.open("rb") as file:
+                hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     whole = json.dumps([kvsim.__version__, laid.name, laid.varied, laid.points, sorted(hashes)])
     return hashlib.sha256(whole.encode()).hexdigest()
-
-
-def _files(trace: str, hw: str | None, model: str | None, folder: Path) -> list[Path]:
-    """Trace, hardware and model files of a point, as far as there are such."""
-    found: list[Path] = []
-    with suppress(UserError):
-        found += files(located(trace, folder, trace=True))
-    with suppress(UserError):
-        found += find.data_files(
-            located(hw or DEFAULTS["hw"], folder), located(model or DEFAULTS["model"], folder)
-        ).values()
-    return found

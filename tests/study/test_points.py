@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kvsim.errors import UserError
-from kvsim.study.point import located
+from kvsim.study.paths import located, located_papers, read_by
 from kvsim.study.points import plan
 
 BASE = {"trace": "quickstart", "limit": 5}
@@ -80,3 +80,13 @@ def test_paths_are_relative_to_the_study(tmp_path: Path) -> None:
     assert located("log.csv", tmp_path, trace=True) == str(tmp_path / "log.csv")
     assert located("bare", tmp_path, trace=True) == str(tmp_path / "bare")
     assert located("quickstart", tmp_path, trace=True) == "quickstart"
+    assert located_papers("./mine.py:window=8+kivi:bits=4", tmp_path) == f"{tmp_path / 'mine.py'}:window=8+kivi:bits=4"
+
+
+def test_all_files_that_points_read_are_known(tmp_path: Path) -> None:
+    for name in ("mine.py", "order.py", "log.csv"):
+        (tmp_path / name).write_text("")
+    point = {"trace": "log.csv", "hw": "l40s", "policy": "mine.py+kivi", "set": {"prefix_eviction": "order.py"}}
+    read = {path.name for path in read_by([point, {"trace": "gone.csv", "policy": "gone.py"}], tmp_path)}
+    assert read >= {"mine.py", "order.py", "log.csv", "l40s.yaml", "h100.yaml", "llama-3-8b.yaml"}
+    assert not any(name.startswith("gone") for name in read)
