@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvsim.decide.compare import compare as compare
+    from kvsim.decide.plan import plan as plan
     from kvsim.errors import UserError as UserError
     from kvsim.oneop import op as op
     from kvsim.onestep import step as step
@@ -27,10 +28,11 @@ _HOMES = {
     "UserError": "kvsim.errors",
     "compare": "kvsim.decide.compare",
     "op": "kvsim.oneop",
+    "plan": "kvsim.decide.plan",
     "run": "kvsim.replay",
     "step": "kvsim.onestep",
 }
-__all__ = ["Report", "UserError", "__version__", "compare", "op", "run", "step"]
+__all__ = ["Report", "UserError", "__version__", "compare", "op", "plan", "run", "step"]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,11 @@ COMMANDS = {
         "compare_command",
         "Replay TRACE on several machines under several policies, and say which to take.",
     ),
+    "plan": (
+        "kvsim.cli.plan",
+        "plan_command",
+        "Find the machines and policies that serve TRACE within limits, and the cheapest of them.",
+    ),
     "list": (
         "kvsim.cli.listing",
         "list_command",
