@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvsim.decide.compare import compare as compare
+    from kvsim.decide.plan import plan as plan
     from kvsim.errors import UserError as UserError
     from kvsim.oneop import op as op
     from kvsim.onesession import session as session
@@ -32,6 +33,7 @@ _HOMES = {
     "UserError": "kvsim.errors",
     "compare": "kvsim.decide.compare",
     "op": "kvsim.oneop",
+    "plan": "kvsim.decide.plan",
     "roofline": "kvsim.roofs",
     "run": "kvsim.replay",
     "session": "kvsim.onesession",
@@ -39,7 +41,8 @@ _HOMES = {
     "sweep": "kvsim.study.sweeping",
 }
 __all__ = [
-    "Report", "Sweep", "UserError", "__version__", "compare", "op", "roofline", "run", "session", "step", "sweep",
+    "Report", "Sweep", "UserError", "__version__", "compare", "op", "plan", "roofline", "run", "session", "step",
+    "sweep",
 ]  # fmt: skip
 
 

@@ -29,6 +29,11 @@ COMMANDS = {
         "Replay TRACE on several machines under several policies, and say which to take.",
     ),
     "sweep": ("kvsim.cli.sweep", "sweep_command", "Run every point of a study, and go on where it was interrupted."),
+    "plan": (
+        "kvsim.cli.plan",
+        "plan_command",
+        "Find the machines and policies that serve TRACE within limits, and the cheapest of them.",
+    ),
     "list": (
         "kvsim.cli.listing",
         "list_command",

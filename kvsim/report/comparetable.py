@@ -47,12 +47,17 @@ def render(found: Comparison, heading: Style = str) -> str:
 def _table(rows: tuple[Row, ...], names: list[str], heading: Style) -> Iterator[str]:
     head = ["", *names, "$/Mtok", "ttft p50", "p99", "tpot p50", "p99", "tok/s", "fits", "HBM", "done", "busy", "with"]
     body = [[("*" if row.pareto else ""), *(getattr(row, name) for name in names), *_cells(row)] for row in rows]
-    widths = [max(len(line[at]) for line in [head, *body]) for at in range(len(head))]
-    left = {0, *range(1, 1 + len(names)), len(head) - 1}
-    for number, line in enumerate([head, *body]):
+    yield from aligned([head, *body], len(names), heading, last_left=True)
+
+
+def aligned(table: list[list[str]], names: int, heading: Style = str, last_left: bool = False) -> Iterator[str]:
+    """Lines of a table whose first row is its head: a mark and `names` columns to the left, figures to the right."""
+    widths = [max(len(line[at]) for line in table) for at in range(len(table[0]))]
+    left = {*range(1 + names), *([len(widths) - 1] if last_left else [])}
+    for number, line in enumerate(table):
         cells = zip(range(len(line)), line, widths, strict=True)
         text = "  ".join(f"{cell:<{w}}" if at in left else f"{cell:>{w}}" for at, cell, w in cells).rstrip()
-        yield heading(text) if not number else text
+        yield text if number else heading(text)
 
 
 def _cells(row: Row) -> list[str]:
