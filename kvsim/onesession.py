@@ -13,7 +13,7 @@ import numpy as np
 from kvsim import find
 from kvsim.cost.kernels import copy
 from kvsim.cost.op import D2H, H2D, Op
-from kvsim.cost.rates import EXPECTED_ERROR, Rates
+from kvsim.cost.rates import Rates
 from kvsim.engine.capacity import capacity
 from kvsim.errors import UserError
 from kvsim.onestep import Step, step
@@ -57,6 +57,7 @@ class Session:
 
     rows: tuple[Row, ...]
     answer_tokens: int
+    expected_error: float
     assumptions: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Session:
         return {
             "answer_tokens": self.answer_tokens,
             "rows": [asdict(row) for row in self.rows],
-            "expected_error": EXPECTED_ERROR,
+            "expected_error": self.expected_error,
             "assumptions": list(self.assumptions),
         }
 
@@ -100,7 +101,7 @@ def session(
         spec = spec.model_copy(update={"dtype": weight_dtype})
     shared: dict[str, Any] = {"hw": hw, "model": model, "tp": tp, "fidelity": fidelity, "weight_dtype": weight_dtype}
     answer = np.arange(1, generated + 1)
-    rows = []
+    rows, errors = [], []
     for tokens in contexts:
         for name in policies:
             prefill = step(**shared, policy=name, phase="prefill", context=int(tokens))
@@ -109,7 +110,8 @@ def session(
             )
             layout = Layout(named_policy(name, fidelity), spec, tp or machine.chips, 16)
             rows.append(_row(name, int(tokens), generated, machine, layout, prefill, decode))
-    return Session(tuple(rows), generated, _notes(machine, spec, tp or machine.chips, batch))
+            errors += [prefill.expected_error, decode.expected_error]
+    return Session(tuple(rows), generated, max(errors), _notes(machine, spec, tp or machine.chips, batch, max(errors)))
 
 
 def _row(
@@ -171,13 +173,13 @@ def _terms(op: Op, rates: Rates) -> list[tuple[str, Any]]:
     return [*found, ("memory", op.count * op.bytes / rates.chip.memory.bandwidth)]
 
 
-def _notes(machine: Machine, model: Model, tp: int, batch: int) -> tuple[str, ...]:
+def _notes(machine: Machine, model: Model, tp: int, batch: int, error: float) -> tuple[str, ...]:
     shape = f"one chip of {machine.name}" if tp == 1 else f"{tp} chips of {machine.name}; bytes are of one chip"
     return (
         f"{shape}; {batch} session{'s' * (batch > 1)} decode{'s' * (batch == 1)} at a time",
         "peak: datasheet FLOP/s and bytes/s, GEMMs and attention alone, a multiply-add as two FLOPs, causal attention; "
         "all of the memory that weights leave holds caches",
-        f"expected: shares of the datasheet per kernel class, +-{EXPECTED_ERROR:.0%}; memory as the preset {SERVING} "
+        f"expected: kernel times as in `kvsim step`, +-{error:.0%}; memory as the preset {SERVING} "
         "leaves it, with room for one session that still holds its whole prompt",
         "a switch swaps one session's cache out to host memory and another's in, one after the other",
     )

@@ -135,20 +135,24 @@ def step(
             ops = _prefill(layout, 1, extra, before, whole=False)
             fetched = fetched + before * layout.moved_token_bytes
             returned = returned + extra * layout.moved_token_bytes
-        ops = dense_ops(layout.geo, sequences + extra, sequences + more) + _decode(layout, sequences, rows) + ops
+        ops = (
+            dense_ops(layout.geo, sequences + extra, sequences + more)
+            + _decode(layout, sequences, rows, more > 0)
+            + ops
+        )
         if layout.offloaded:
             ops += cacheops.link_ops(layout, fetched, returned)
     return _assemble(layout, rates, ops, kv_bytes, machine.name, tp)
 
 
-def _decode(layout: Layout, sequences: Num, rows: Ints) -> list[Op]:
+def _decode(layout: Layout, sequences: Num, rows: Ints, beside_chunk: bool) -> list[Op]:
     many, ops = len(layout.kinds), []
     for k, kind in enumerate(layout.kinds):
         if layout.linear:
             moved, work = rows[k] * layout.read_token_bytes, rows[k] * (layout.key_dim + layout.value_dim)
         else:
             moved, work = rows[many + k], rows[2 * many + k]
-        ops += cacheops.decode_ops(layout, kind, sequences, rows[k], moved, work)
+        ops += cacheops.decode_ops(layout, kind, sequences, rows[k], moved, work, beside_chunk)
     return ops
 
 

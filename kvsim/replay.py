@@ -149,7 +149,8 @@ def run(
     figures["wall_s"] = time.perf_counter() - begun
     figures["names"] = names
     figures["assumptions"] = assumptions(simulation, fidelity, copies, why.sources)
-    rates = "; ".join(dict.fromkeys(source.text for _, source in why.sources)) or DATASHEET.text
+    texts = dict.fromkeys(source.text for _, source in why.sources if source != DATASHEET)
+    rates = "; ".join([*texts, DATASHEET.text])  # some class of Ops is always priced by it
     figures["provenance"] = {"rates": rates, "expected_error": why.expected_error}
     if sending := note(trace, closed, concurrency):
         figures["assumptions"].insert(len(trace.notes), sending)

@@ -15,11 +15,13 @@ from kvsim.traces.write import LAYOUTS, SUFFIXES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 OUT_HELP = f"File to write; its name ends in {', '.join(SUFFIXES)}. An existing file is replaced once all is written."
-_MAP_HELP = "Columns of any other CSV or JSON lines file: arrival=COLUMN,input=COLUMN,output=COLUMN."
+_MAP_HELP = "Columns of any other file of rows: arrival=..,input=..,output=.. and perhaps session=..,gap=.."
 AS_HELP = f"Layout: {', '.join(LAYOUTS)}. [default: kvsim]"
 ROUND_HELP = "Round arrivals to the clock of the layout; else those between its ticks are refused."
 SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"
 TOKENIZER_HELP = "Counts text: a tokenizer.json, a name that tiktoken knows, or chars:4 (a token each 4 characters)."
+_BLOCK_HELP = "Tokens of a block of ids, where the file does not say it. [default: found from the lengths]"
+_CONTEXT_HELP = "Drop, and count, requests with more tokens of prompt and output."
 
 
 @click.group()
@@ -41,6 +43,8 @@ def source_options(command: Command) -> Command:
         click.option("--map", "columns", metavar="KEY=COLUMN,...", help=_MAP_HELP),
         click.option("--time-unit", metavar="UNIT", help=f"Of --map's arrival: {', '.join(UNITS_PER_S)}. [default: s]"),
         click.option("--tokenizer", metavar="NAME_OR_FILE", help=TOKENIZER_HELP),
+        click.option("--block-tokens", type=int, metavar="N", help=_BLOCK_HELP),
+        click.option("--max-context", type=int, metavar="N", help=_CONTEXT_HELP),
         click.option("--dither", metavar="HOW", help=f"Spread the arrivals of each clock tick: {', '.join(DITHERS)}."),
         click.option("--seed", type=int, help=SEED_HELP),
         click.option("--limit", type=int, metavar="N", help="Take the first N requests only."),

@@ -6,18 +6,34 @@ Chunk features, for one layer kind: new tokens, query-key pairs of one head, pas
 
 import numpy as np
 
-from kvsim.cost.geometry import LayerKind
+from kvsim.cost.geometry import Geometry, LayerKind
 from kvsim.cost.kernels import ACTIVATION_BYTES, affine_gemm, attention_decode, attention_prefill, copy, elementwise
 from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.traits.layout import Layout
 
 
-def decode_ops(layout: Layout, kind: LayerKind, sequences: Num, tokens: Num, kv_bytes: Num, work: Num) -> list[Op]:
-    """GPU Ops of the layers of `kind` for one decode token of each sequence."""
+def decode_ops(
+    layout: Layout,
+    kind: LayerKind,
+    sequences: Num,
+    tokens: Num,
+    kv_bytes: Num,
+    work: Num,
+    beside_chunk: bool = False,
+) -> list[Op]:
+    """GPU Ops of the layers of `kind` for one decode token of each sequence.
+
+    `beside_chunk`: prompts are read in the same step. A cache in a floating-point type is then read by their kernel.
+    """
     geo, policy = layout.geo, layout.policy
     launches = policy.placement.attention_launches(geo)
     flops = tokens * (geo.decode_flops * geo.query_heads / sum(kind.heads))
     dequantize = work * policy.quantizer.instructions
+    shape = _shape(geo, sequences, 0.0)
+    if policy.quantizer.instructions:
+        shape["dequantizes"] = True
+    elif beside_chunk:
+        shape["beside_chunk"] = True
     ops = [
         cache_write(layout, kind, sequences),
         attention_decode(
@@ -29,7 +45,7 @@ def decode_ops(layout: Layout, kind: LayerKind, sequences: Num, tokens: Num, kv_
             dequantize,
             launches,
             kind.layers,
-            {"queries": sequences * geo.query_heads, "keys": 0.0},
+            shape,
         ),
     ]
     if policy.quantizer.copies:  # reads and writes the values, about half of the bytes
@@ -44,7 +60,7 @@ def chunk_ops(layout: Layout, kind: LayerKind, new: Num, pairs: Num, past: Num) 
     moved = new * geo.query_bytes + (past + new) * (heads * width)
     flops = pairs * (geo.prefill_flops * geo.query_heads)
     launches = policy.placement.attention_launches(geo)
-    shape = {"queries": new * geo.query_heads, "keys": past + new}
+    shape = _shape(geo, new, past + new)
     ops = [
         cache_write(layout, kind, new),
         attention_prefill("attention_prefill", flops, moved, launches, kind.layers, shape),
@@ -59,6 +75,11 @@ def chunk_ops(layout: Layout, kind: LayerKind, new: Num, pairs: Num, past: Num) 
         up = geo.query_heads * (latent.nope_dim + latent.value_dim)
         ops.append(affine_gemm("kv_up_proj_past", past, up, latent.kv_rank, geo.model.dtype, kind.layers))
     return ops + policy.retention.chunk_ops(geo, kind, new, pairs)
+
+
+def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Num | bool]:
+    """What coefficients of attention take; a latent cache has kernels of its own, of which none was measured."""
+    return {} if geo.model.latent else {"queries": queries * geo.query_heads, "keys": keys}
 
 
 def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:

@@ -18,6 +18,7 @@ CURVES: dict[str, type[Any]] = {
     "attention_prefill": PrefillCurve,
     "all_reduce": AllReduceCurve,
 }
+BESIDE_CHUNK = "attention_beside_chunk"  # decodes in a step that also reads prompts, by the prompts' kernel
 BORROWED_ERROR = 0.08  # more than the lender's, where a chip borrows a relative's curve
 
 
@@ -67,8 +68,9 @@ class Fitted(Spec):
 class InSteps(Spec):
     """What prices a class of attention inside a step: its curve's nearest form that is affine in sums over a batch.
 
-    latency_s a launch, row_s for each query token of a head that an SM serves, and `overlapped` work: FLOPs at
-    tensor_share of the peak, bytes at memory_share of HBM bandwidth, key_s for each key that a chunk's last token sees.
+    latency_s a launch, row_s for each query token of a head that an SM serves, and work that overlaps but for the share
+    `exposed`: FLOPs at tensor_share of the peak, bytes at memory_share of HBM bandwidth, key_s for each key that a
+    chunk's last token sees. `measured`: residuals of whole mixed batches, where somebody measured them.
     """
 
     op: str
@@ -80,6 +82,7 @@ class InSteps(Spec):
     memory_share: float
     exposed: float
     against_curve: Residuals
+    measured: Residuals | None = None
 
 
 class Calibration(Spec):

@@ -20,8 +20,8 @@ class Op:
         flops: FLOPs by unit: an operand type of the tensor cores, or "alu" for the plain cores.
         bytes: bytes that its lane's memory or link must carry.
         launches: launches of one kernel, or transfers of one copy.
-        shape: what a fitted curve takes, "dtype" among it; of attention inside a step, its `queries` of all heads and
-            the `keys` that the last of a chunk sees.
+        shape: what a fitted curve takes, "dtype" among it; of attention inside a step, its `queries` of all heads, the
+            `keys` that the last of a chunk sees, and whether it stands `beside_chunk` or `dequantizes`.
     """
 
     name: str

@@ -78,29 +78,44 @@ class Pricer:
     # -- decode ------------------------------------------------------------------------------------------------------
 
     def _compile_decode(self) -> None:
-        layout, rates = self.layout, self.rates
+        layout = self.layout
+        both = [self._decode_tables(beside_chunk) for beside_chunk in (False, True)]
+        kernels = [affine.compiled(latency, tables) for latency, tables in both]
+        self._weights: Ints | None = None
+        layers = [kind.layers for kind in layout.kinds]
+        alike = all(
+            np.allclose(table / many, tables[0] / layers[0], rtol=1e-12)
+            for _, tables in both
+            for table, many in zip(tables, layers, strict=True)
+        )
+        if len(layers) > 1 and layout.linear and alike and all(len(one.ops) == 1 for one in kernels):
+            self._weights = np.array(layers, np.int64)
+            kernels = []
+            for latency, tables in both:
+                per_layer = tables[0] / layers[0]
+                per_layer[:, :, 0] *= sum(layers)  # the sequences' term counts once a layer, tokens come weighted
+                kernels.append(affine.compiled(latency, [per_layer]))
+        self._decode, self._beside_chunk = kernels
+        self.kinds = 1 if self._weights is not None else len(layers)
+        self.rows = layout.rows - len(layers) + self.kinds
+        self.hbm_row = layout.hbm_row - len(layers) + self.kinds
+        self.home_row = self.hbm_row + (layout.home_row - layout.hbm_row)
+        self.link_row = self.hbm_row + 2
+
+    def _decode_tables(self, beside_chunk: bool) -> tuple[float, list[NDArray[np.float64]]]:
+        """(latency, coefficients of each layer kind) of decodes, alone or in a step that reads prompts too."""
+        layout = self.layout
         probes = [
-            affine.probe(lambda n, t, b, w, kind=kind: cacheops.decode_ops(layout, kind, n, t, b, w), 4, rates)
+            affine.probe(
+                lambda n, t, b, w, kind=kind: cacheops.decode_ops(layout, kind, n, t, b, w, beside_chunk), 4, self.rates
+            )
             for kind in layout.kinds
         ]
         latency, tables = sum(probe[0] for probe in probes), [probe[1] for probe in probes]
         if layout.linear:  # bytes and dequantized elements follow from tokens
             fold = np.array([[1, 0], [0, 1], [0, layout.read_token_bytes], [0, layout.key_dim + layout.value_dim]])
             tables = [table @ fold for table in tables]
-        self._decode = affine.compiled(latency, tables)
-        self._weights: Ints | None = None
-        layers = [kind.layers for kind in layout.kinds]
-        alike = all(np.allclose(t / n, tables[0] / layers[0], rtol=1e-12) for t, n in zip(tables, layers, strict=True))
-        if len(tables) > 1 and layout.linear and alike and len(self._decode.ops) == 1:
-            self._weights = np.array(layers, np.int64)
-            per_layer = tables[0] / layers[0]
-            per_layer[:, :, 0] *= sum(layers)  # the sequences' term counts once a layer, tokens come weighted
-            self._decode = affine.compiled(latency, [per_layer])
-        self.kinds = 1 if self._weights is not None else len(tables)
-        self.rows = layout.rows - len(tables) + self.kinds
-        self.hbm_row = layout.hbm_row - len(tables) + self.kinds
-        self.home_row = self.hbm_row + (layout.home_row - layout.hbm_row)
-        self.link_row = self.hbm_row + 2
+        return latency, tables
 
     def ledger_rows(self, prompt: int, steps: int) -> Ints:
         """The ledger's rows [rows, steps] of decode steps after a prompt."""
@@ -110,13 +125,13 @@ class Pricer:
         many = len(self._weights)
         return np.concatenate([(self._weights[:, None] * rows[:many]).sum(axis=0, keepdims=True), rows[many:]])
 
-    def _decode_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
+    def _decode_s(self, kernels: affine.Kernels, sequences: int, rows: Sequence[Num] | Ints) -> Num:
         kinds = self.kinds
         if kinds == 1:
             features = (sequences, rows[0]) if self.hbm_row == 1 else (sequences, *rows[: self.hbm_row])
-            return self._decode.seconds(features)
+            return kernels.seconds(features)
         parts = [rows[i * kinds : (i + 1) * kinds] for i in range(self.hbm_row // kinds)]
-        by_kind = self._decode.seconds([float(sequences), *parts])  # type: ignore[list-item]
+        by_kind = kernels.seconds([float(sequences), *parts])  # type: ignore[list-item]
         total: Num = np.add.accumulate(by_kind, axis=0)[-1]  # in the same order for one step as for many
         return total
 
@@ -166,7 +181,8 @@ class Pricer:
         new: Any = chunk[0] if chunk else 0  # the same in each of several steps
         gpu: Num = self.dense(decodes + new, decodes + chunks) + end_s
         if decodes:
-            gpu = self._decode_s(decodes, rows) + (gpu + self._decode.latency)
+            kernels = self._beside_chunk if chunk else self._decode
+            gpu = self._decode_s(kernels, decodes, rows) + (gpu + kernels.latency)
         if chunk:
             gpu = self._chunk_s(chunk) + (gpu + self._chunk_latency)
         if not self.units:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from kvsim.cost.calibration import NOTHING, Calibrated, Fitted, InSteps
+from kvsim.cost.calibration import BESIDE_CHUNK, NOTHING, Calibrated, Fitted, InSteps
 from kvsim.cost.op import D2H, GPU, H2D, Num, Op
 from kvsim.cost.source import DATASHEET, Source, in_step, of_curve
 from kvsim.specs.hardware import Chip, Link, Machine
@@ -51,7 +51,11 @@ class Rates:
 
     def coefficients(self, op: Op) -> InSteps | None:
         """What prices attention inside a step, from sums over its batch, if its chip was measured."""
-        return self.curves.in_steps(op.kind) if "queries" in op.shape else None
+        if "queries" not in op.shape:
+            return None
+        if "beside_chunk" in op.shape and (found := self.curves.in_steps(BESIDE_CHUNK)):
+            return found
+        return self.curves.in_steps(op.kind)
 
     def source(self, op: Op) -> Source:
         """Where its seconds come from."""
@@ -59,8 +63,12 @@ class Rates:
         if one:
             return of_curve(one, self.peer_curves if op.kind == "all_reduce" else self.curves)
         coefficients = self.coefficients(op)
-        curve = self.curves.curve(op.kind, "bf16")
-        return in_step(coefficients, curve, self.curves) if coefficients and curve else DATASHEET
+        if not coefficients:
+            return DATASHEET
+        curve = self.curves.curve("attention_prefill" if coefficients.op == BESIDE_CHUNK else op.kind, "bf16")
+        if curve is None:
+            return DATASHEET
+        return in_step(coefficients, curve, self.curves, "dequantizes" in op.shape)
 
     def latency_s(self, op: Op) -> float:
         """Seconds of one kernel that no work amortizes."""

@@ -27,10 +27,13 @@ def of_curve(one: Fitted, curves: Calibrated) -> Source:
     return Source(f"curve of {one.kernel}, from {one.source}", error)
 
 
-def in_step(coefficients: InSteps, one: Fitted, curves: Calibrated) -> Source:
-    """Of attention priced from a batch's sums."""
+def in_step(coefficients: InSteps, one: Fitted, curves: Calibrated, dequantizes: bool) -> Source:
+    """Of attention priced from a batch's sums; what it dequantizes is added to a kernel that was measured without."""
     curve = of_curve(one, curves)
     error = (curve.expected_error**2 + coefficients.against_curve.p90**2) ** 0.5
+    error = coefficients.measured.p90 if coefficients.measured else error
+    if dequantizes:
+        return Source(f"{curve.text}, affine in a batch's sums, dequantizing added by datasheet", DATASHEET_ERROR)
     return Source(f"{curve.text}, affine in a batch's sums", error)
 
 
@@ -49,14 +52,15 @@ def notes(spent: Iterable[tuple[str, Source]]) -> list[str]:
         if kind not in kinds:
             kinds.append(kind)
     datasheet = classes.pop(DATASHEET, [])
-    found = [
-        f"{_listed(kinds)}: {source.text}; 9 of 10 shapes within {source.expected_error:.0%}"
-        for source, kinds in classes.items()
-    ]
+    found = [f"{_listed(kinds)}: {source.text}; {_bounds(source.expected_error)}" for source, kinds in classes.items()]
     if datasheet:
         what = f"{_listed(datasheet)}: datasheet" if found else "kernel times are datasheet"
         found.append(f"{what} rates times a usual share per class: expect +-{DATASHEET_ERROR:.0%} on seconds")
     return found
+
+
+def _bounds(error: float) -> str:
+    return f"9 of 10 shapes within {error:.0%}" if error < DATASHEET_ERROR else f"expect +-{error:.0%}"
 
 
 def _listed(kinds: list[str]) -> str:

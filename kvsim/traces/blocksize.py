@@ -6,6 +6,7 @@ from kvsim.errors import UserError
 from kvsim.traces.source import Source
 from kvsim.traces.trace import Ints
 
+MAX_BLOCK_TOKENS = 2**20
 SIZES = (512, 16, 32, 64, 128, 256, 1024)
 _ROUNDINGS = ("up", "down")
 
@@ -17,6 +18,8 @@ class BlockSize:
     """
 
     def __init__(self, source: Source, sizes: tuple[int, ...] = SIZES, ids: str = "hash_ids") -> None:
+        if len(sizes) > 1 and source.named_block_tokens:
+            sizes = (source.named_block_tokens,)
         self._source, self._sizes, self._ids = source, sizes, ids
         self._fits = [(size, rounding) for size in sizes for rounding in _ROUNDINGS]
 

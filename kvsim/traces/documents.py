@@ -10,6 +10,7 @@ import orjson
 
 from kvsim.errors import UserError
 from kvsim.traces.packs import Pack, holds_documents
+from kvsim.traces.parquet import Table, is_table
 from kvsim.traces.source import Head, Source, show, show_names
 
 
@@ -35,8 +36,12 @@ class Documents(Source):
     def __exit__(self, *_: object) -> None:
         pass  # the pack closes what it opens
 
+    def at(self, line: int) -> str:
+        """`file: entry n`, the start of an error about an entry of an array."""
+        return f"{self.path}: entry {line}"
+
     def blocks(self) -> Iterator[tuple[int, str]]:
-        """None: formats with rows cannot read documents.
+        """None: a CSV is no document.
 
         Raises:
             UserError: always.
@@ -66,13 +71,22 @@ def opened(
     path: Path, columns: Mapping[str, str] | None = None, time_unit: str = "s", lengths_only: bool = False
 ) -> Source:
     """The trace at `path`: rows, or documents if it is a folder, an archive or JSON over several lines."""
-    return (Documents if holds_documents(path) else Source)(path, columns, time_unit, lengths_only)
+    kind = Documents if holds_documents(path) else Table if is_table(path) else Source
+    return kind(path, columns, time_unit, lengths_only)
 
 
 def documents(source: Source) -> Iterator[Document]:
-    """A source's documents: what is on each line that is not blank, if it has rows."""
+    """A source's documents, or the entries of those that are arrays; what is on each line or row, if it has rows."""
     if isinstance(source, Documents):
-        yield from source.documents()
+        for document in source.documents():
+            if isinstance(document.value, list):
+                where = f"{document.where}: entry"
+                yield from (Document(f"{where} {at}", at, value) for at, value in enumerate(document.value, 1))
+            else:
+                yield document
+        return
+    if isinstance(source, Table):
+        yield from (Document(source.at(at), at, row) for rows in source.row_lists() for at, row in rows)
         return
     for first, text in source.blocks():
         for line, row in enumerate(text.split("\n"), first):

@@ -1,13 +1,15 @@
 """What TRACE means on the command line: a trace file, a workload YAML, or the name of a shipped workload."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvsim.errors import UserError, unknown
+from kvsim.traces.context import check_context, within
 from kvsim.traces.packs import is_document
-from kvsim.traces.read import check_limit, read_trace
+from kvsim.traces.read import check_limit, derived_notes, read_trace
 from kvsim.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ def open_trace(
     dither: str | None = None,
     seed: int | None = None,
     tokenizer: str | None = None,
+    block_tokens: int | None = None,
+    max_context: int | None = None,
 ) -> tuple[Trace, "Workload | None"]:
     """The requests that `text` names, and the workload YAML if it names one. What is given here goes before the YAML.
 
@@ -34,8 +38,9 @@ def open_trace(
     """
     path = _find(str(text))
     about_file: dict[str, Any] = {"format": format, "columns": columns, "time_unit": time_unit, "tokenizer": tokenizer}
+    about_file |= {"block_tokens": block_tokens}
     if path.suffix not in _YAML:
-        return read_trace(path, **about_file, limit=limit, dither=dither, seed=seed or 0), None
+        return read_trace(path, **about_file, limit=limit, dither=dither, seed=seed or 0, max_context=max_context), None
 
     from kvsim.specs.load import load  # pydantic and YAML: 0.1 s that a plain trace file need not pay
     from kvsim.traces.generate import generate
@@ -44,6 +49,7 @@ def open_trace(
     workload = load(Workload, path)
     seed = workload.seed if seed is None else seed
     limit = workload.limit if limit is None else limit
+    max_context = workload.max_context if max_context is None else max_context
     if workload.generate:
         for option, value in {**about_file, "dither": dither}.items():
             if value:
@@ -52,14 +58,19 @@ def open_trace(
         spec = workload.generate
         if limit is not None:  # the first requests are the same however many are made
             spec = spec.model_copy(update={"requests": min(limit, spec.requests)})
-        return generate(spec, seed, path.stem, path.parent), workload
+        check_context(max_context)
+        made = generate(spec, seed, path.stem, path.parent)
+        if max_context is not None:
+            made = within(made, max_context)
+            made = replace(made, notes=(*made.notes, *derived_notes(made)))
+        return made, workload
     source = path.parent / str(workload.trace)
     if source.suffix in _YAML:
         raise UserError(f"{path}: trace: must be a trace file, but got the YAML {source.name}")
     if not any(about_file.values()):
-        keys = {"format": "format", "columns": "map", "time_unit": "time_unit", "tokenizer": "tokenizer"}
-        about_file = {option: getattr(workload, key) for option, key in keys.items()}
-    return read_trace(source, **about_file, limit=limit, dither=dither or workload.dither, seed=seed), workload
+        about_file = {key: getattr(workload, "map" if key == "columns" else key) for key in about_file}
+    more: dict[str, Any] = {"limit": limit, "dither": dither or workload.dither, "max_context": max_context}
+    return read_trace(source, **about_file, **more, seed=seed), workload
 
 
 def files(text: str | Path) -> list[Path]:

@@ -1,24 +1,21 @@
 """The .json files of a folder or a tar archive, or one file that is a JSON document: their names and bytes, in turn."""
 
-import gzip
-import lzma
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import orjson
 
 from kvsim.errors import UserError
+from kvsim.traces import containers
+from kvsim.traces.containers import unpacked
 from kvsim.traces.source import MAX_LINE_BYTES
 
 MAX_DOCUMENT_BYTES = 2**30
 _SUFFIX = ".json"
-_GZIP, _XZ = b"\x1f\x8b", b"\xfd7"
-_PACKERS = {_GZIP: gzip.open, _XZ: lzma.open}  # by a file's first two bytes
-_FAULTS = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError)  # gzip's own are OSErrors
+_FAULTS = (*containers.FAULTS, tarfile.TarError)
 _TAR_BLOCK = 512
 _TAR_MAGIC = slice(257, 262)
 _MARK = b"\xef\xbb\xbf"
@@ -51,8 +48,9 @@ class Pack:
             if self._path.is_dir():
                 yield from self._folder()
                 return
-            with _unpacked(self._path) as stream:
-                if _is_tar(stream):
+            is_tar = _is_tar(self._path)
+            with unpacked(self._path) as stream:
+                if is_tar:
                     yield from self._members(stream)
                 else:
                     yield str(self._path), _bounded(stream, str(self._path))
@@ -120,9 +118,9 @@ def holds_documents(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with _unpacked(path) as stream:
-            if isinstance(stream, lzma.LZMAFile) or _is_tar(stream):
-                return True
+        if _is_tar(path):
+            return True
+        with unpacked(path) as stream:
             line = b""
             while not line.strip():
                 line = stream.readline(MAX_LINE_BYTES)
@@ -149,17 +147,9 @@ def _readable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {what}") from None
 
 
-def _unpacked(path: Path) -> IO[bytes]:
-    with path.open("rb") as file:
-        opener: Any = _PACKERS.get(file.read(2), open)
-    stream: IO[bytes] = opener(path, "rb")
-    return stream
-
-
-def _is_tar(stream: IO[bytes]) -> bool:
-    head = stream.read(_TAR_BLOCK)
-    stream.seek(0)
-    return head[_TAR_MAGIC] == b"ustar"
+def _is_tar(path: Path) -> bool:
+    with unpacked(path) as stream:
+        return stream.read(_TAR_BLOCK)[_TAR_MAGIC] == b"ustar"
 
 
 def _bounded(stream: IO[bytes], where: str) -> bytes:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from kvsim.errors import UserError, unknown
-from kvsim.traces import clock, fields, formats
+from kvsim.traces import clipped, clock, fields, formats
+from kvsim.traces.blocksize import MAX_BLOCK_TOKENS
+from kvsim.traces.context import check_context, within
 from kvsim.traces.documents import opened
 from kvsim.traces.source import Source
 from kvsim.traces.trace import Chunk, Trace, gather
@@ -15,6 +17,7 @@ from kvsim.traces.trace import Chunk, Trace, gather
 DITHERS = ("uniform",)
 _NO_LINES = np.empty(0, np.int64)  # nobody asks for a row's line once it is read
 _COLUMN_KEYS = ("arrival", "input", "output")
+_SESSION_KEYS = ("session", "gap")  # may be named as well
 
 
 def read_trace(
@@ -28,38 +31,51 @@ def read_trace(
     seed: int = 0,
     lengths_only: bool = False,
     tokenizer: str | None = None,
+    block_tokens: int | None = None,
+    max_context: int | None = None,
 ) -> Trace:
-    """The requests in a trace file, CSV or JSON lines, plain or gzip.
+    """The requests in a trace file: CSV, JSON lines, JSON or parquet, plain or packed by gzip, xz or zst.
 
     Args:
         format: a name from `formats.names()`; by default the file's first line decides.
-        columns: "arrival", "input" and "output" -> the file's name for it: the generic format.
+        columns: "arrival", "input", "output", and perhaps "session" and "gap" -> the file's name for it: the generic
+            formats.
         time_unit: s (default), ms, us or ns: the generic format's clock.
         limit: read this many requests, and no further.
         dither: "uniform" spreads the arrivals of each clock tick over it, drawn with `seed`.
         lengths_only: the arrivals are not used, so that a file without them will do (Vidur's): they are 0 then.
         tokenizer: of formats with text: see `traces.tokenizer`.
+        block_tokens: tokens of a block of ids, for a file that does not say it and fits several sizes.
+        max_context: leave out, of the requests read, those with more tokens of prompt and output.
 
     Raises:
         UserError: the file cannot be read, is of no known format, or has a bad row: which, and what would be right.
     """
     path = Path(path)
     _check_options(path, format, columns, time_unit, limit, dither, seed)
+    check_context(max_context)
+    if block_tokens is not None and not 1 <= block_tokens <= MAX_BLOCK_TOKENS:
+        raise UserError(f"block tokens must be from 1 to {MAX_BLOCK_TOKENS}, but got {block_tokens}")
     with opened(path, columns, time_unit or "s", lengths_only) as source:
-        name = format or ("generic" if columns else formats.detect(source))
+        name = format or _generic(columns) or formats.detect(source)
         reader = formats.named(name)
         if tokenizer is not None and not getattr(reader, "TEXT", False):
             raise UserError(f"{path}: the {name} format has token counts; a tokenizer is for those with text")
-        source.tokenizer = tokenizer
+        source.tokenizer, source.named_block_tokens = tokenizer, block_tokens
         chunks = reader.read(source)
         chunks = _refuse(source, chunks) if reader.STRICT else _drop(source, chunks)
         parts = [replace(chunk, line=_NO_LINES) for chunk in _first(chunks, limit)]
         if source.dropped and not any(map(len, parts)):
             raise UserError(f"{path}: has no requests: all {source.dropped.total()} rows have zero tokens")
+        if block_tokens not in (None, source.block_tokens):
+            has = f"blocks of {source.block_tokens} tokens" if source.block_tokens else "no block ids"
+            raise UserError(f"{path}: block tokens: got {block_tokens}, but as {name} it has {has}")
         trace = gather(str(path), parts, block_tokens=source.block_tokens, timed=source.timed, notes=source.notes)
         trace = replace(trace, name=_stem(path), dropped={why: rows for why, rows in source.dropped.items() if rows})
     if limit is not None:
         trace = trace.head(limit)
+    if max_context is not None:
+        trace = within(trace, max_context)
     if dither:
         trace = clock.spread(trace, seed)
     return replace(trace, notes=(*trace.notes, *derived_notes(trace)))
@@ -68,12 +84,13 @@ def read_trace(
 def derived_notes(trace: Trace) -> list[str]:
     """The notes that follow from the other columns of a trace, and so are not written to a file."""
     notes = [f"rows dropped: {rows:,} ({why})" for why, rows in trace.dropped.items()]
+    notes += clipped.notes(trace)
     coarse = clock.note(trace)
     return [*notes, coarse] if coarse else notes
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """`arrival=COLUMN,input=COLUMN,output=COLUMN`, the value of `--map`, as a mapping.
+    """`arrival=COLUMN,input=COLUMN,output=COLUMN[,session=COLUMN[,gap=COLUMN]]`, the value of `--map`, as a mapping.
 
     Raises:
         UserError: a part that is no KEY=COLUMN, an unknown key, one given twice, or one that is missing.
@@ -92,11 +109,20 @@ def parse_columns(text: str) -> dict[str, str]:
 
 def _check_columns(columns: Mapping[str, str], where: str) -> None:
     for key in columns:
-        if key not in _COLUMN_KEYS:
-            raise unknown("key", key, _COLUMN_KEYS, where)
+        if key not in (*_COLUMN_KEYS, *_SESSION_KEYS):
+            raise unknown("key", key, (*_COLUMN_KEYS, *_SESSION_KEYS), where)
     for key in _COLUMN_KEYS:
         if key not in columns:
             raise UserError(f"{where}: {key} is missing; name all of {', '.join(_COLUMN_KEYS)}")
+    if "gap" in columns and "session" not in columns:
+        raise UserError(f"{where}: session is missing; a gap is the wait after the row before of the same session")
+
+
+def _generic(columns: Mapping[str, str] | None) -> str | None:
+    """The format of a file whose columns are named."""
+    if not columns:
+        return None
+    return "generic_sessions" if "session" in columns else "generic"
 
 
 def _check_options(
@@ -110,7 +136,7 @@ def _check_options(
 ) -> None:
     if columns is not None:
         _check_columns(columns, f"{path}: map")
-    if format not in (None, "generic") and (columns or time_unit):
+    if format not in (None, _generic(columns) or "generic") and (columns or time_unit):
         raise UserError(f"{path}: the {format} format knows its columns and clock; map and time unit are for generic")
     if time_unit and not columns:
         raise UserError(f"{path}: a time unit needs --map: the other formats know their clock")
@@ -179,4 +205,7 @@ def _first(chunks: Iterator[Chunk], limit: int | None) -> Iterator[Chunk]:
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".csv") or path.name
+    name = path.name
+    for suffix in (".gz", ".xz", ".zst", ".jsonl", ".csv", ".parquet"):
+        name = name.removesuffix(suffix)
+    return name or path.name

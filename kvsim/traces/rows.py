@@ -12,7 +12,9 @@ import numpy as np
 
 from kvsim.errors import UserError, unknown
 from kvsim.traces import fields
+from kvsim.traces.documents import Documents
 from kvsim.traces.fields import Clock
+from kvsim.traces.parquet import Table, as_text
 from kvsim.traces.source import Source, parse_json, show, show_names
 from kvsim.traces.trace import Chunk, Floats, Ints
 
@@ -44,6 +46,10 @@ def csv_chunks(source: Source, layout: Layout) -> Iterator[Chunk]:
     Raises:
         UserError: a column that is not there, a row too short or too long, a figure that is none.
     """
+    if isinstance(source, Table):
+        _check_names(list(source.head.columns), layout.names, str(source.path))
+        yield from (_table_chunk(source, first, columns, layout) for first, columns in source.batches(layout.names))
+        return
     reader = csv.reader(source.lines(), strict=True)
     above = source.first_line - 1
     header = _header(source, reader, above)
@@ -62,6 +68,11 @@ def csv_rows(source: Source, names: Iterable[str]) -> Iterator[Row]:
     Raises:
         UserError: as for `csv_chunks`, figures aside.
     """
+    if isinstance(source, Table):
+        _check_names(list(source.head.columns), names, str(source.path))
+        for number, row in chain.from_iterable(source.row_lists()):
+            yield number, {name: as_text(value) for name, value in row.items()}
+        return
     reader = csv.reader(source.lines(), strict=True)
     above = source.first_line - 1
     header = _header(source, reader, above)
@@ -119,6 +130,18 @@ def _numbered(source: Source, rows: list[list[str]], first: int, header: list[st
         line += 1 + sum(cell.count("\n") for cell in row)
 
 
+def _table_chunk(source: Source, first: int, columns: dict[str, list[Any]], layout: Layout) -> Chunk:
+    arrival, prompt, output = (columns[name] for name in layout.names)
+    line = np.arange(first, first + len(arrival))
+    try:
+        clock = layout.clock
+        found = clock.numbers(arrival), fields.whole_numbers(prompt), fields.whole_numbers(output)
+    except _SLOW:
+        cells = zip(line.tolist(), arrival, prompt, output, strict=True)
+        return _strict(source, ((at, dict(zip(layout.names, row, strict=True))) for at, *row in cells), layout)
+    return Chunk(line, *found, clock.units_per_s)
+
+
 def json_chunks(source: Source, layout: Layout) -> Iterator[Chunk]:
     """The rows of a JSON lines file. Keys that are not in `layout` are ignored.
 
@@ -131,6 +154,13 @@ def json_chunks(source: Source, layout: Layout) -> Iterator[Chunk]:
 
 def json_rows(source: Source) -> Iterator[list[Row]]:
     """Lists of (line, object), some megabytes of text each."""
+    if isinstance(source, Table):
+        yield from source.row_lists()
+        return
+    if isinstance(source, Documents):
+        for document in source.documents():
+            yield list(enumerate(document.value if isinstance(document.value, list) else [document.value], 1))
+        return
     batch: list[Row] = []
     size = 0
     decode = json.JSONDecoder().decode

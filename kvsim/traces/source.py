@@ -1,9 +1,7 @@
 """A trace file as text: opened, unpacked, decoded and cut into blocks of whole lines, whatever is in it."""
 
-import gzip
 import io
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +11,11 @@ from types import TracebackType
 from typing import Any
 
 from kvsim.errors import UserError
+from kvsim.traces import containers
+from kvsim.traces.containers import KINDS
 
 MAX_LINE_BYTES = 8_000_000
 _READ_BYTES = 1 << 20
-_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Head:
 class Source:
     """An open trace file. Readers take its lines and leave in it what they found out.
 
-    Every fault of the file (missing, a directory, damaged gzip, not UTF-8, a line above MAX_LINE_BYTES) is a UserError.
+    Every fault of the file (missing, a directory, damaged data, not UTF-8, a line above MAX_LINE_BYTES) is a UserError.
     """
 
     def __init__(
@@ -43,6 +42,7 @@ class Source:
         self.notes: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.block_tokens = 0
+        self.named_block_tokens: int | None = None  # what the user says that it is, where a reader has to find it
         self.rows = 0  # yielded so far, where a reader counts them
         self.timed = True  # False: later turns of sessions have no stamps
         self.tokenizer: str | None = None  # of formats with text: what counts its tokens
@@ -50,12 +50,11 @@ class Source:
 
     def _open(self) -> None:
         try:
-            self._raw = self.path.open("rb")
-            packed = self._raw.peek(2)[:2] == _GZIP
+            self._packed = containers.kind(self.path)
+            self._raw = containers.unpacked(self.path)
         except (OSError, ValueError) as error:
             what = getattr(error, "strerror", None) or error
-            raise UserError(f"{self.path}: {what}; expected a trace file: CSV or JSON lines, plain or gzip") from None
-        self._stream: Any = gzip.GzipFile(fileobj=self._raw, mode="rb") if packed else self._raw
+            raise UserError(f"{self.path}: {what}; expected a trace file: CSV or JSON lines, {KINDS}") from None
         self._blocks = self._read_blocks()
         try:
             self.head, self.first_line = self._peek()
@@ -100,12 +99,12 @@ class Source:
 
     def _read(self, line: int) -> bytes:
         try:
-            data: bytes = self._stream.read(_READ_BYTES)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{self.path}: gzip data is damaged or cut off near line {line}: {error}") from None
-        except OSError as error:
-            raise UserError(f"{self.path}: {error.strerror or error}") from None
-        return data
+            return self._raw.read(_READ_BYTES)
+        except containers.FAULTS as error:
+            what = getattr(error, "strerror", None)  # a fault of the disk
+            if not what:
+                what = f"{self._packed} data is damaged or cut off near line {line}: {error}"
+            raise UserError(f"{self.path}: {what}") from None
 
     def _decoded(self, data: bytes, number: int) -> str:
         if number == 1:
@@ -116,7 +115,7 @@ class Source:
             line = number + data.count(b"\n", 0, error.start)
             raise UserError(
                 f"{self.at(line)}: byte 0x{data[error.start]:02x} is not UTF-8 text; a trace is CSV or JSON lines, "
-                "plain or gzip"
+                f"{KINDS}"
             ) from None
 
     def _peek(self) -> tuple[Head, int]:

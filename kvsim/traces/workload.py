@@ -91,7 +91,9 @@ class Workload(Spec):
     map: dict[str, str] | None = None
     time_unit: str | None = None
     tokenizer: str | None = None
+    block_tokens: int | None = Field(default=None, description="tokens of a block of the trace's ids")
     dither: str | None = None
+    max_context: int | None = Field(default=None, ge=2, description="drop requests with more tokens")
     limit: int | None = Field(default=None, ge=1)
     loop: Literal["closed", "open"] | None = Field(default=None, description="of sessions")
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -106,7 +108,8 @@ class Workload(Spec):
     def _one_source(self) -> "Workload":
         if (self.trace is None) == (self.generate is None):
             raise ValueError("needs either trace or generate")
-        options = [key for key in ("format", "map", "time_unit", "tokenizer") if getattr(self, key) is not None]
+        keys = ("format", "map", "time_unit", "tokenizer", "block_tokens")
+        options = [key for key in keys if getattr(self, key) is not None]
         if self.generate and options:
             raise ValueError(f"{options[0]} is for a trace, not for generate")
         return self

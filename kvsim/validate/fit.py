@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from kvsim import find
-from kvsim.cost.calibration import CURVES, Calibration, Fitted, Hot
+from kvsim.cost.calibration import CURVES, Calibration, Fitted, Hot, InSteps
 from kvsim.cost.curves import Floats
 from kvsim.specs.hardware import Chip
-from kvsim.validate.instep import in_steps
+from kvsim.validate.instep import beside_chunk, in_steps
+from kvsim.validate.mixed import with_mixed
 from kvsim.validate.plans import MOST, PLANS, START, Plan
 from kvsim.validate.published import read
 from kvsim.validate.residuals import predicted, residuals, residuals_512
@@ -77,17 +78,17 @@ def main(names: list[str]) -> None:
             curves.append(found)
             left = found.held_out
             print(f"{name} {plan.op} {plan.dtype}: {left.rows} held out, median {left.median:.1%}, p90 {left.p90:.1%}")
-        write(
-            name,
-            Calibration(
-                curves=curves,
-                in_steps=[in_steps(one, part) for one in curves if isinstance(part, Chip) and _in_step(one)],
-            ),
-        )
+        calibration = Calibration(curves=curves)
+        if isinstance(part, Chip):
+            calibration = with_mixed(name, Calibration(curves=curves, in_steps=_in_steps(curves, part)), part)
+        write(name, calibration)
 
 
-def _in_step(one: Fitted) -> bool:
-    return one.op.startswith("attention") and one.dtype == "bf16"
+def _in_steps(curves: list[Fitted], chip: Chip) -> list[InSteps]:
+    """Coefficients of attention over a 16-bit cache."""
+    attention = {one.op: one for one in curves if one.op.startswith("attention") and one.dtype == "bf16"}
+    found = [in_steps(one, chip) for one in attention.values()]
+    return [*found, beside_chunk(attention["attention_prefill"], chip)] if "attention_prefill" in attention else found
 
 
 if __name__ == "__main__":

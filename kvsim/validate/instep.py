@@ -1,9 +1,13 @@
 """Coefficients that price attention inside a step, from its curve: affine, so that the engine can price sums."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
-from kvsim.cost.calibration import Fitted, InSteps, Residuals
+from kvsim.cost.calibration import BESIDE_CHUNK, Fitted, InSteps, Residuals
 from kvsim.cost.curves import Floats, bodies
+from kvsim.cost.curves.prefill import KEYS, ROWS
 from kvsim.specs.hardware import Chip
 from kvsim.validate.residuals import residuals
 from kvsim.validate.rows import Rows
@@ -11,6 +15,7 @@ from kvsim.validate.solve import digits, solve
 
 HEADS = ((32, 8), (64, 8), (16, 4), (8, 2), (8, 1))  # query heads, kv heads of one chip
 MOST_BYTES = 4e10
+FEW = 8
 
 
 def grid(op: str) -> Rows:
@@ -56,6 +61,34 @@ def seconds(found: InSteps, chip: Chip, rows: Rows) -> Floats:
     return started + bodies([compute, memory, keys * found.key_s], found.exposed)
 
 
+def beside_chunk(one: Fitted, chip: Chip) -> InSteps:
+    """Decodes in a batch that also holds prompts, from the curve of the prompts' kernel, which treats each as a tile.
+
+    A tile has ROWS queries, of which a decode fills one; its compute hides all but `exposed` of the bytes. Query heads
+    of a kv head run side by side, so that a cache crosses HBM once. Fewer than FEW decodes leave SMs idle, and take
+    longer than these sums say.
+    """
+    rows, curve = grid("attention_decode"), replace(one.curve, kv_passes=1.0)
+    rows = rows.where(rows.shape["batch"] >= FEW)
+    shape = {**rows.shape, "new": np.ones(len(rows)), "past": rows.shape["context"] - 1}
+    alone = np.asarray(curve.seconds(chip, shape)) - curve.launch_s
+    dim = float(rows.shape["head_dim"][0])
+    block_s = 4 * ROWS * KEYS * dim * chip.multiprocessors / (curve.tensor_share * chip.peak.bf16)
+    found = InSteps(
+        op=BESIDE_CHUNK,
+        kernel=one.kernel,
+        latency_s=0.0,
+        row_s=digits(curve.cta_s + block_s),
+        key_s=0.0,
+        tensor_share=digits(curve.tensor_share / ROWS),
+        memory_share=digits(curve.memory_share / curve.exposed),
+        exposed=1.0,
+        against_curve=one.held_out,
+    )
+    against = residuals(Rows(rows.op, rows.dtype, rows.shape, alone), seconds(found, chip, rows))
+    return found.model_copy(update={"against_curve": against})
+
+
 def in_steps(one: Fitted, chip: Chip) -> InSteps:
     """The coefficients nearest to a curve on the grid, where its operands stream from HBM."""
     rows = grid(one.op)
@@ -65,7 +98,7 @@ def in_steps(one: Fitted, chip: Chip) -> InSteps:
         start["key_s"] = 1e-8
 
     def build(x: Floats, left: Residuals) -> InSteps:
-        found = {name: digits(min(np.exp(v), 1.0)) for name, v in zip(start, x, strict=True)}
+        found: dict[str, Any] = {name: digits(min(np.exp(v), 1.0)) for name, v in zip(start, x, strict=True)}
         return InSteps(**({"key_s": 0.0} | found), op=one.op, kernel=one.kernel, against_curve=left)
 
     def errors(x: Floats) -> Floats:

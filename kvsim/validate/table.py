@@ -22,7 +22,9 @@ def render(compared: Sequence[Comparison], steps: Sequence[tuple[str, InSteps]],
     if any(one.rows is None for one in compared):
         lines += ["* as committed: the published tables are not at hand (KVSIM_SHARED names their folder)"]
     lines += ["", "attention inside a step: coefficients against the curve"] if steps else []
-    lines += [_row(name, one.op, "bf16", one.against_curve) for name, one in steps]
+    for name, found in steps:
+        lines.append(_row(name, found.op.removeprefix("attention_"), "bf16", found.against_curve))
+        lines += [_row("", "  measured", "", found.measured)] if found.measured else []
     if borrowed:
         lines += ["", "measured chips as if they were not: priced by another's curve, and by datasheet rates"]
         lines += [_row(one.name, one.op, "bf16", one.residuals, f"by {one.lender}") for one in borrowed]
@@ -56,7 +58,14 @@ def to_json(
             for one in compared
         ],
         "in_steps": [
-            {"name": name, "op": one.op, "kernel": one.kernel, **one.against_curve.model_dump()} for name, one in steps
+            {
+                "name": name,
+                "op": one.op,
+                "kernel": one.kernel,
+                **one.against_curve.model_dump(),
+                "measured": one.measured.model_dump() if one.measured else None,
+            }
+            for name, one in steps
         ],
         "not_measured": [
             {"name": one.name, "op": one.op, "lender": one.lender, **one.residuals.model_dump()} for one in borrowed

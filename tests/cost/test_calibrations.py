@@ -3,7 +3,7 @@
 import pytest
 
 from kvsim import find
-from kvsim.cost.calibration import Calibration
+from kvsim.cost.calibration import BESIDE_CHUNK, Calibration
 from kvsim.cost.rates import Rates
 from kvsim.specs.load import load
 
@@ -20,7 +20,7 @@ def test_it_belongs_to_a_chip_or_a_link_and_says_its_source(name: str) -> None:
         assert all((one.kernel, one.source, one.licence, one.tables, one.fitted))
         assert one.curve
         assert one.held_out.rows > 40
-    assert {one.op for one in found.in_steps} <= {one.op for one in found.curves}
+    assert {one.op for one in found.in_steps} - {BESIDE_CHUNK} <= {one.op for one in found.curves}
 
 
 @pytest.mark.parametrize("name", [name for name in MEASURED if not name.startswith("nvlink")])

@@ -168,7 +168,7 @@ def test_ten_thousand_points_at_once() -> None:
     draw = np.random.default_rng(0)
     m, n, k = (draw.integers(low, high, 10_000) for low, high in ((1, 8192), (64, 65536), (64, 32768)))
     kvsim.op("gemm", hw="a100-80", m=1, n=64, k=64)
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = kvsim.op("gemm", hw="a100-80", m=m, n=n, k=k)
-    assert time.perf_counter() - begun < 1.0  # 0.1 s on an idle core
+    assert time.process_time() - begun < 0.5  # 0.1 s on an idle core
     assert np.shape(found.seconds) == (10_000,) and len(found.bound) == 10_000

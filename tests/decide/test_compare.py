@@ -69,7 +69,17 @@ def test_rows_that_turn_requests_away_are_not_on_the_front() -> None:
 
 
 def _row(hw: str, usd: float, late_s: float, hbm: int, busy: float = 0.9) -> Row:
-    return Row(hw, "full", "vllm", usd_per_mtok=usd, latency_s=late_s, memory_bytes=hbm, rejected=0, busy=busy)
+    return Row(
+        hw,
+        "full",
+        "vllm",
+        usd_per_mtok=usd,
+        latency_s=late_s,
+        memory_bytes=hbm,
+        rejected=0,
+        busy=busy,
+        expected_error=0.25,
+    )
 
 
 def test_advice() -> None:

@@ -31,7 +31,7 @@ def _write(folder: Path, data: str | bytes) -> Path:
         (b"hello\n", "no trace format has the columns 'hello'"),
         (b"{\n", "invalid JSON: unexpected end of data"),
         (b'[{"timestamp": 0}]\n', "no trace format has the keys 'timestamp'"),
-        (b'[{"timestamp": 0, "input_length": 1, "hash_ids": []}]\n', "expected a CSV, or one JSON object a line"),
+        (b'[{"timestamp": 0, "input_length": 1, "hash_ids": []}]\n', "trace: entry 1: has no 'output_length'"),
         (b"[" * 100_000, "invalid JSON"),
         (b'{"a": ' + b"[" * 100_000 + b"\n", "invalid JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}\n", "invalid JSON"),

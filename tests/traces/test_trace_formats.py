@@ -49,7 +49,7 @@ def test_format_says_what_it_is(name: str) -> None:
 def test_only_its_own_format_recognizes_a_sample(name: str, tmp_path: Path) -> None:
     with Source(_write(tmp_path, SAMPLES[name].text())) as opened:
         fits = [other for other in formats.names() if formats.named(other).sniff(opened.head)]
-    assert fits == ([] if name == "generic" else [name])
+    assert fits == ([] if name.startswith("generic") else [name])
 
 
 @every_format

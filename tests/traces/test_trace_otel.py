@@ -132,7 +132,7 @@ def test_lists_of_traces(tmp_path: Path) -> None:
     path.write_text(json.dumps([{"spans": [_span(0, 1)]}, {"spans": [_span(2, 3)]}]))
     assert len(read_trace(path)) == 2
     path.write_text(json.dumps([_span(0, 1), 3]))
-    with pytest.raises(UserError, match=r"trace\.json: \[1\]: must be one JSON object"):
+    with pytest.raises(UserError, match=r"trace\.json: entry 2: must be one JSON object"):
         read_trace(path, format="otel")
 
 

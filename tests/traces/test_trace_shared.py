@@ -32,7 +32,7 @@ def test_azure_code() -> None:
     assert output["mean"] == pytest.approx(27.9, abs=0.05)
     assert [int(output[f"p{q}"]) for q in (10, 50, 90, 95, 99)] == [7, 13, 55, 90, 251]
     assert output["max"] == 1899
-    assert figures["notes"] == []
+    assert figures["notes"] == ["prompts look clipped: 353 of 8,819 have 7,437 tokens, the most, or up to 6 fewer"]
 
 
 def test_mooncake_conversations() -> None:
@@ -48,6 +48,7 @@ def test_mooncake_conversations() -> None:
     assert figures["tick_s"] == 3.0
     assert figures["zero_gap_share"] == pytest.approx(0.902, abs=5e-4)
     assert any("the clock ticks every 3 s" in note for note in figures["notes"])
+    assert "outputs look clipped: 30 of 12,031 have 2,000 tokens, the most, or up to 1 fewer" in figures["notes"]
 
 
 def test_dither_makes_mooncake_nearly_poisson() -> None:
@@ -82,6 +83,10 @@ def test_apex() -> None:
     assert len(trace) == 1024
     assert trace.prompt_tokens.mean() == pytest.approx(61.7, abs=0.05)
     assert len(trace) / trace.arrival_s[-1] == pytest.approx(0.5, rel=0.05)
+    creation = read_trace(TRACES / "apex_plus_lengths/llama_creation_05.csv")
+    assert len(creation) == 512
+    assert creation.prompt_tokens.mean() == pytest.approx(308, abs=0.5)
+    assert creation.output_tokens.mean() == pytest.approx(1144, abs=0.5)
 
 
 def test_lengths_without_arrivals() -> None:

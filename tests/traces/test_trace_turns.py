@@ -120,8 +120,26 @@ def test_vllm_results_give_arrivals_and_latencies(tmp_path: Path) -> None:
     assert trace.dropped == {"failed requests": 1}
     with pytest.raises(UserError, match=r"lists must be of one length"):
         _trace(tmp_path, json.dumps({**result, "ttfts": [0.5]}))
-    with pytest.raises(UserError, match=r"has no 'start_times': run `vllm bench serve"):
-        _trace(tmp_path, json.dumps({key: result[key] for key in ("num_prompts", "completed", "total_input_tokens")}))
+    totals = {"num_prompts": 1, "completed": 1, "total_input_tokens": 1}
+    with pytest.raises(UserError, match=r"has no 'input_lens', so nothing of single requests: run `vllm bench serve"):
+        _trace(tmp_path, json.dumps(totals))
+    with pytest.raises(UserError, match=r"bench_serving` with --output-details"):
+        _trace(tmp_path, json.dumps({**totals, "input_throughput": 2.5}))
+
+
+def test_results_of_several_runs_and_without_stamps(tmp_path: Path) -> None:
+    runs = [{
+        "num_prompts": 2, "completed": 2, "total_input_tokens": 30, "start_times": [begin, begin + 0.5],
+        "input_lens": [10, 20], "output_lens": [3, 4], "ttfts": [0.5, 0.0], "itls": [[0.25], []],
+    } for begin in (10, 70)]  # fmt: skip
+    trace = _trace(tmp_path, _lines(*runs))
+    assert trace.arrival_s.tolist() == [0, 0.5, 60, 60.5]
+    assert trace.sessions is None or len(set(trace.sessions.id.tolist())) == 4
+    assert trace.measured and np.isnan(trace.measured.e2e_s[1])
+    unstamped = [{key: value for key, value in run.items() if key != "start_times"} for run in runs]
+    with pytest.raises(UserError, match=r"trace:1: has no 'start_times', .*lengths_from"):
+        _trace(tmp_path, _lines(*unstamped))
+    assert len(read_trace(tmp_path / "trace", lengths_only=True)) == 4
 
 
 def test_aiperf_leaves_out_what_was_not_measured(tmp_path: Path) -> None:
@@ -175,3 +193,29 @@ def test_token_ids_share_blocks(tmp_path: Path) -> None:
     trace = _trace(tmp_path, _lines(*rows))
     assert trace.blocks and trace.blocks.tokens == 16
     assert trace.blocks.ids.tolist() == [0, 1, 0, 1, 2, 3, 4]
+
+
+NAMED = {"arrival": "t", "input": "in", "output": "out", "session": "s"}
+
+
+def test_columns_named_by_the_user_may_tell_sessions(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    path.write_text("t,in,out,s,w\n0,5,6,a,\n1000,7,8,b,\n3000,9,1,a,500\n2000,4,4,,\n")
+    trace = read_trace(path, columns={**NAMED, "gap": "w"}, time_unit="ms")
+    assert trace.arrival_s.tolist() == [0, 1, 2, 3]
+    assert _links(trace) == [[], [], [], [0]]
+    assert trace.sessions and trace.sessions.gap_s is not None
+    assert trace.sessions.gap_s.tolist() == [0, 0, 0, 0.5]
+    open_loop = read_trace(path, columns=NAMED, time_unit="ms")
+    assert open_loop.sessions and open_loop.sessions.gap_s is None
+    path.write_text(_lines({"t": 0, "in": 5, "out": 6, "s": 3}, {"t": 1, "in": 5, "out": 6, "s": 3}))
+    assert _links(read_trace(path, columns=NAMED)) == [[], [0]]
+    path.write_text(_lines({"t": 0, "in": 5, "out": 6, "s": [3]}))
+    with pytest.raises(UserError, match="trace:1: s must be a text or a whole number, but got a list"):
+        read_trace(path, columns=NAMED)
+    with pytest.raises(UserError, match="session is missing; a gap is the wait"):
+        read_trace(path, columns={"arrival": "t", "input": "in", "output": "out", "gap": "w"})
+    with pytest.raises(UserError, match="map and time unit are for generic"):
+        read_trace(path, columns=NAMED, format="azure")
+    with pytest.raises(UserError, match="needs --map with session=COLUMN"):
+        read_trace(path, format="generic_sessions")

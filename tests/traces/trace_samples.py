@@ -184,6 +184,10 @@ def _vllm_bench(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
     return f'{{"num_prompts": 1, "completed": 1, "total_input_tokens": 1, {figures}, "itls": [[0.01]]}}'
 
 
+def _sglang_bench(i: int, prompt: Any, output: Any, arrival: Any = None) -> str:
+    return _vllm_bench(i, prompt, output, arrival).replace('"num_prompts": 1', '"input_throughput": 1.5')
+
+
 _BLIS = (
     "request_id,client_id,session_id,prefix_group,prefix_length,input_tokens,output_tokens,arrival_time_us,"
     "first_chunk_time_us,last_chunk_time_us,status"
@@ -215,5 +219,11 @@ SAMPLES |= {
         ("request_id,request_type,application_id,arrival_timestamp,batch_size,prompt_size,token_size",),
         lambda i, p, o, a=None: f"{i},2,0,{a or (0.0, 0.5, 2.0)[i]},1,{p},{o}",
     ),
+    "generic_sessions": Sample(
+        ("id,t,in,out,s,w",),
+        lambda i, p, o, a=None: f'"r,{i}",{a or (100.0, 100.5, 102.0)[i]},{p},{o},,',
+        options={"columns": {**COLUMNS, "session": "s", "gap": "w"}},
+    ),
+    "sglang_bench": Sample((), _sglang_bench),
     "vllm_bench": Sample((), _vllm_bench),
 }

@@ -21,7 +21,8 @@ class PrefillCurve:
         block_s: of one block of keys in a CTA, by latency: the last tile of a long prompt alone on its SM.
         tensor_share: of the tensor cores' peak.
         memory_share: of HBM bandwidth.
-        exposed: share of the shorter of compute, latency and HBM traffic that the longest does not hide.
+        exposed: share of the shorter of compute and HBM traffic that the longer does not hide.
+        tail: share of the longest tile that the others do not hide: tiles that see most keys start last.
         kv_passes: times that keys and values cross HBM.
         l2_bytes_per_clock: what one SM takes in where all operands rest in L2, as they do in some benchmarks.
     """
@@ -32,13 +33,14 @@ class PrefillCurve:
     tensor_share: float
     memory_share: float
     exposed: float
+    tail: float
     kv_passes: float
     l2_bytes_per_clock: float
 
     def seconds(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> Floats:
         """Seconds of one layer. Shape: batch, new, past, heads, kv_heads, head_dim, dtype (of the cache)."""
         latency, compute, serial, memory = self._work(chip, shape, hot)
-        return latency + bodies([compute, serial, memory], self.exposed)
+        return latency + bodies([bodies([compute, memory], self.exposed), serial], self.tail)
 
     def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
         """Latency (the longest tile's, too), FLOPs, HBM bandwidth."""

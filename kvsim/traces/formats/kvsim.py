@@ -38,7 +38,7 @@ def sniff(head: Head) -> bool:
 
 def read(source: Source) -> Iterator[Chunk]:
     clock = fields.time(1)
-    if not source.head.keys:
+    if "kvsim_trace" not in source.head.keys:
         yield from csv_chunks(source, Layout(*COLUMNS, clock))
         return
     batches = json_rows(source)

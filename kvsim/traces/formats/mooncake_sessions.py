@@ -23,6 +23,8 @@ _MAX_ID = 2**63 - 1
 
 def sniff(head: Head) -> bool:
     keys = set(head.keys)
+    if not keys & {*_STAMPS, *_DELAYS}:
+        return False
     links = {"session_id", *_DELAYS} & keys or ("created_time" in keys and {"input_tokens"} & keys)
     return bool(links and keys & set(_PROMPTS) and keys & set(_OUTPUTS) and not keys & {"chat_id", "block_size"})
 

@@ -44,7 +44,7 @@ def sniff(head: Head) -> bool:
 
 
 def read(source: Source) -> Iterator[Chunk]:
-    is_csv = bool(source.head.columns)
+    is_csv = "timing_events" not in source.head.keys
     source.block_tokens, source.timed = BLOCK_TOKENS, not is_csv
     sessions: dict[str, list[_Round]] = {}
     for name, row in _csv_rounds(source) if is_csv else _json_rounds(source):
