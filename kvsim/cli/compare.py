@@ -16,7 +16,9 @@ from kvsim.cli.study_options import arguments, study_options, typed
 @click.option("--concurrency", type=int, metavar="N", help="Closed loop: this many sessions at a time.")
 @click.option("--sessions-per-s", type=float, metavar="R", help="Sessions begin as a Poisson process of this rate.")
 @click.option("--latency", default="e2e_p99", metavar="FIGURE", help="Of the Pareto front. [default: e2e_p99]")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR|FILE.png", help="Write table and plot there.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR|FILE.png", help="Write report.html, table and plot there."
+)
 def compare_command(trace: str, as_json: bool, out: Path | None, **options: Any) -> None:
     """Replay TRACE on several machines under several policies, and say which to take.
 

@@ -50,6 +50,19 @@ def logarithmic(low: float, high: float, label: Label, most: int = 5) -> Axis:
     return Axis(10.0**first, 10.0**last, ticks, logarithmic=True)
 
 
+def tight(low: float, high: float, label: Label, most: int = 5) -> Axis:
+    """Logarithmic, a little beyond `low` and `high`, both more than 0, with ticks at 1, 2 and 5 where there is room."""
+    low, high = low / 1.3, high * 1.3
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [factor * 10.0**power for power in powers for factor in factors]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= most + 1:
+            break
+    every = ceil(len(ticks) / most) if len(ticks) > most + 1 else 1
+    return Axis(low, high, tuple((tick, label(tick)) for tick in ticks[::every]), logarithmic=True)
+
+
 def round_label(value: float) -> str:
     """A tick without an exponent and without needless digits: 0, 0.5, 20, 1,500."""
     return f"{value:,.6g}" if value < 1e6 else f"{value:,.0f}"

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 WIDTH, HEIGHT = 480.0, 260.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66.0, 14.0, 10.0, 30.0
 _ROW, _BAR = 44.0, 22.0
+_NEAR, _LETTER = 18.0, 9.5  # a label's height and the width of its letters, on a phone
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,55 @@ def line_chart(key: str, title: str, about: str, lines: Sequence[Line], x: Axis,
                 tag("path", class_=f"line s{line.look}", d=f"M{_points(list(zip(across, down, strict=True)))}")
             )
     return _svg(key, title, about, HEIGHT, parts)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mark with a short label beside it, filled where it matters."""
+
+    label: str
+    x: float
+    y: float
+    look: int
+    filled: bool
+
+
+def point_chart(key: str, title: str, about: str, points: Sequence[Point], x: Axis, y: Axis) -> Html:
+    """Marks over two axes, the filled ones on top; marks that lie together share a label such as "1, 4"."""
+    drawn, labels = [_grid(x, y)], list[tuple[float, float, list[str]]]()
+    for point in points:
+        across, down = float(_across(x, np.array([point.x]))[0]), float(_down(y, np.array([point.y]))[0])
+        look = f"bar s{point.look}" if point.filled else f"ring s{point.look}"
+        drawn.insert(len(drawn) if point.filled else 1, tag("circle", class_=look, cx=across, cy=down, r=6.0))
+        near = [names for left, top, names in labels if abs(left - across) < _NEAR and abs(top - down) < _NEAR]
+        if near:
+            near[0].append(point.label)
+        else:
+            labels.append((across, down, [point.label]))
+    taken: list[tuple[float, float, float]] = []
+    for across, down, names in labels:
+        drawn.append(_beside(across, down, ", ".join(names), taken))
+    return _svg(key, title, about, HEIGHT, drawn)
+
+
+def _beside(across: float, down: float, text: str, taken: list[tuple[float, float, float]]) -> Html:
+    """A label right of a mark, or where else none of `taken` (left, right, middle) is; what it takes is added."""
+    wide = _LETTER * len(text)
+    places = (
+        (across + 9.0, across + 9.0, down, "start"),
+        (across - 9.0, across - 9.0 - wide, down, "end"),
+        (across, across - wide / 2, down - 15.0, "middle"),
+        (across, across - wide / 2, down + 16.0, "middle"),
+    )
+    free = [place for place in places if _is_free(place[1], place[1] + wide, place[2], taken)]
+    x, left, middle, anchor = (free or places)[0]
+    taken.append((left, left + wide, middle))
+    return tag("text", text, x=x, y=middle + 4.5, text_anchor=anchor)
+
+
+def _is_free(left: float, right: float, middle: float, taken: Sequence[tuple[float, float, float]]) -> bool:
+    apart = (right <= one or left >= other or abs(middle - third) >= _NEAR for one, other, third in taken)
+    return left >= _LEFT and right <= WIDTH and all(apart)
 
 
 def bar_chart(

@@ -1,4 +1,4 @@
-"""`compare --out`: the table as JSON and CSV with its plot, or the plot alone where a .png is named."""
+"""`compare --out`: the table as a page, JSON and CSV with its plot, or the plot alone where a .png is named."""
 
 import csv
 import json
@@ -9,8 +9,9 @@ from typing import Any
 import kvsim
 from kvsim import find
 from kvsim.decide.compare import COLUMNS, Comparison
+from kvsim.report.comparehtml import compare_page
 from kvsim.report.compareplot import draw
-from kvsim.report.files import COMPARED, COMPARISON, check_file, check_folder, replacing_folder
+from kvsim.report.files import COMPARED, COMPARISON, PAGE, check_file, check_folder, replacing_folder
 from kvsim.report.provenance import sha256
 from kvsim.traces.open import files
 from kvsim.traces.write import replacing
@@ -41,7 +42,8 @@ def write(found: Comparison, path: Path, source: str, command: str) -> str:
         with replacing(path) as file:
             draw(found, file)
         return f"{path}: the Pareto plot"
-    report = found.to_json() | {"provenance": _provenance(found, source, command)}
+    origin = _provenance(found, source, command)
+    report = found.to_json() | {"provenance": origin}
     with replacing_folder(path, COMPARED) as folder:
         (folder / COMPARISON).write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         with (folder / "compare.csv").open("w", encoding="utf-8", newline="") as table:
@@ -50,6 +52,7 @@ def write(found: Comparison, path: Path, source: str, command: str) -> str:
             writer.writerows(asdict(row) for row in found.rows)
         with (folder / "pareto.png").open("wb") as image:
             draw(found, image)
+        (folder / PAGE).write_text(compare_page(found, origin), encoding="utf-8")
     return f"{path}: {', '.join(COMPARED)}"
 
 

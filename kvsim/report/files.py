@@ -11,8 +11,8 @@ from kvsim.errors import UserError
 from kvsim.traces.write import replacing
 
 COMPARISON = "compare.json"
-COMPARED = (COMPARISON, "compare.csv", "pareto.png")
 REPORT, PAGE = "report.json", "report.html"
+COMPARED = (COMPARISON, PAGE, "compare.csv", "pareto.png")
 NAMES = (REPORT, PAGE, "requests.parquet", "latency.png", "memory.png", "batch.png")
 
 

@@ -31,7 +31,7 @@ def run_page(report: Report, record: Record, provenance: Mapping[str, Any]) -> s
         sections += [_memory(report, record), _hardware(report, record)]
     if report.figures["requests"]["completed"]:
         sections.append(_slow(report, record))
-    sections += [_assumed(report), _provenance(provenance)]
+    sections += [_assumed(report), origin_section(provenance)]
     return page(title, *sections, foot=f"Made by kvsim {provenance['kvsim']}. All figures are of a simulation.")
 
 
@@ -173,14 +173,16 @@ def _assumed(report: Report) -> Html:
     return section("assumed", "What was assumed", bullets(report.figures["assumptions"]))
 
 
-def _provenance(provenance: Mapping[str, Any]) -> Html:
+def origin_section(provenance: Mapping[str, Any]) -> Html:
+    """Where a page's figures come from: program, kind of rates, command, and hashes of what was read."""
     hashes = [
         (f"{kind}: {name}", digest) for kind, files in provenance["sha256"].items() for name, digest in files.items()
     ]
+    rates = f", kernel rates: {provenance['rates']}" if "rates" in provenance else ""
     return section(
         "provenance",
         "Where it comes from, and how to run it again",
-        paragraph(f"kvsim {provenance['kvsim']}, kernel rates: {provenance['rates']}."),
+        paragraph(f"kvsim {provenance['kvsim']}{rates}."),
         command(provenance["command"]),
-        table("files", "Files that were read", ("file", "SHA-256"), hashes, texts=(0, 1)),
+        table("files", "Files that were read", ("file", "SHA-256"), hashes, {0: "code", 1: "code"}),
     )

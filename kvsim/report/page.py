@@ -3,7 +3,7 @@
 A report is `page(title, *sections)`. Whatever a part is given as plain text is escaped (see `kvsim.report.markup`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kvsim.report.charts import swatch
@@ -81,20 +81,21 @@ def entry(name: str, look: int, filled: bool = False) -> Html:
 
 
 def table(
-    key: str, caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], texts: Sequence[int] = ()
+    key: str, caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], looks: Mapping[int, str] | None = None
 ) -> Html:
     """A table whose first column names its rows; it scrolls inside itself where the screen is narrow.
 
     Args:
-        header: of each column. texts: numbers of the columns that hold prose, from 0 on; others hold figures.
+        header: of each column. looks: of columns, from 0 on, that hold no figures: "text", or "code" that may break
+            anywhere.
     """
-    looks = ["text" if column in texts else None for column in range(len(header))]
-    top = [tag("th", name, scope="col", class_=look) for name, look in zip(header, looks, strict=True)]
+    styles = [(looks or {}).get(column) for column in range(len(header))]
+    top = [tag("th", name, scope="col", class_=look) for name, look in zip(header, styles, strict=True)]
     body = [
         tag(
             "tr",
-            tag("th", row[0], scope="row", class_=looks[0]),
-            *[tag("td", cell, class_=look) for cell, look in zip(row[1:], looks[1:], strict=True)],
+            tag("th", row[0], scope="row", class_=styles[0]),
+            *[tag("td", cell, class_=look) for cell, look in zip(row[1:], styles[1:], strict=True)],
         )
         for row in rows
     ]

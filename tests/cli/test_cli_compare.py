@@ -48,7 +48,12 @@ def test_out_writes_a_folder_or_a_plot(kvsim_cli: Callable[..., Any], tmp_path: 
     for _ in range(2):  # an older comparison is replaced
         ended = kvsim_cli(*WORDS, "--out", folder)
         assert ended.code == 0 and "pareto.png" in ended.err and "Pareto front" in ended.out
-    assert sorted(path.name for path in folder.iterdir()) == ["compare.csv", "compare.json", "pareto.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "compare.csv",
+        "compare.json",
+        "pareto.png",
+        "report.html",
+    ]
     report = json.loads((folder / "compare.json").read_text())
     assert "hardware/systems/l40s.yaml" in report["provenance"]["sha256"]["data"]
     rows = list(csv.DictReader((folder / "compare.csv").read_text().splitlines()))

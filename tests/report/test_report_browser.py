@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import kvsim
+from kvsim.report.comparehtml import compare_page
 from kvsim.report.folder import write_report
 from kvsim.report.record import Record
 from kvsim.traces.open import open_trace
@@ -57,9 +58,19 @@ def browser() -> Iterator[Any]:
     chromium.quit()
 
 
-@pytest.fixture(scope="module", params=["offloaded", "preempting", "nothing ran"])
+@pytest.fixture(scope="module", params=["offloaded", "preempting", "nothing ran", "compared"])
 def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a run: with a nasty name, with preemptions on two replicas, without any request."""
+    """The page of a run: with a nasty name, with preemptions on two replicas, without any request; of a comparison."""
+    if request.param == "compared":
+        found = kvsim.compare("quickstart", hw="h100,l40s,a100-80", policy="full,kivi,headinfer", limit=40, workers=1)
+        origin = {
+            "kvsim": kvsim.__version__,
+            "command": "kvsim compare quickstart",
+            "sha256": {"trace": {NASTY: "ab" * 32}},
+        }
+        path = tmp_path_factory.mktemp("page") / "report.html"
+        path.write_text(compare_page(replace(found, trace=NASTY), origin))
+        return path
     options: dict[str, Any] = {
         "offloaded": {"policy": "headinfer"},
         "preempting": {"policy": "full", "replicas": 2, "settings": {"kv_blocks": 500}},

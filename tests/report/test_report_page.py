@@ -39,7 +39,7 @@ def test_nothing_gets_out_of_any_part() -> None:
         section("one", NASTY, paragraph(NASTY), bullets([NASTY]), command(NASTY)),
         figure("two", NASTY, chart, [entry(NASTY, 1)], NASTY, NASTY),
         figure("three", NASTY, bars),
-        table("four", NASTY, (NASTY, NASTY), [(NASTY, NASTY)], texts=(1,)),
+        table("four", NASTY, (NASTY, NASTY), [(NASTY, NASTY)], looks={1: "text"}),
         foot=NASTY,
     )
     assert not list(faults(text))
