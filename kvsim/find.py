@@ -51,7 +51,8 @@ def data_files(hw: str, model: str) -> dict[str, Path]:
     for part, folder in (*parts, (system.host, "hosts")):
         if isinstance(part, str):
             found.append(_path("part", part, f"hardware/{folder}"))
-            found += [curves for curves in [ROOT / "hardware/calibration" / f"{part}.yaml"] if curves.is_file()]
+            lenders = dict.fromkeys((part, calibrated(part).lender or part))
+            found += [path for name in lenders if (path := ROOT / "hardware/calibration" / f"{name}.yaml").is_file()]
     return {(str(p.relative_to(ROOT)) if p.is_relative_to(ROOT) else str(p)): p for p in found}
 
 

@@ -112,5 +112,8 @@ PLANS = (
         _SERVINGSIM, given=_ONE_PROMPT, benchmark=_REUSED,
     ),
     Plan("nvlink3", "all_reduce", "bf16", "NCCL 2.27", ("a100_sxm_nccl.csv.gz",), _AICONFIGURATOR),
-    Plan("nvlink4", "all_reduce", "bf16", "NCCL 2.29", ("h100_sxm_nccl.csv.gz",), _AICONFIGURATOR),
+    Plan(
+        "nvlink4", "all_reduce", "bf16", "NCCL 2.29", ("h100_sxm_nccl.csv.gz",), _AICONFIGURATOR,
+        start={"switch_start_s": 3e-5, "switch_share": 0.55},
+    ),
 )  # fmt: skip

@@ -73,8 +73,8 @@ def _published(path: Path, op: str, dtype: str) -> Rows:
     if op == "gemm":
         return _rows(op, dtype, frame[frame["gemm_dtype"] == _DTYPES[dtype]], 1e-3, seconds="latency_ms")
     if op == "all_reduce":
-        frame = frame[frame["op_name"] == op].copy()
-        frame["bytes"] = frame["message_size"] * frame["nccl_dtype"].map({"half": 2, "int8": 1})
+        frame = frame[(frame["op_name"] == op) & (frame["nccl_dtype"] == "half")].copy()
+        frame["bytes"] = frame["message_size"] * 2
         return _rows(op, dtype, frame, 1e-3, seconds="latency", gpus="num_gpus")
     if "prefill_chunk" in frame:
         return _llama_attention(frame, op, dtype)
