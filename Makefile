@@ -1,9 +1,10 @@
 # Everything from a fresh clone with python3 (3.11 or newer), make and git:
 #
-#   make run     replay the shipped workload on an H100: the full cache, then headinfer
-#   make test    the tests; installs their tools and a CPU build of torch, which a run does not need
-#   make check   lint, types and tests: what CI runs
-#   make bench   the benchmarks
+#   make run         replay the shipped workload on an H100: the full cache, then headinfer
+#   make test        the tests; installs their tools and a CPU build of torch, which a run does not need
+#   make check       lint, types and tests
+#   make notebooks   run the notebooks and compare what they print; CI runs this and make check
+#   make bench       the benchmarks
 
 PYTHON ?= python3
 WORKERS ?= 2
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python3 -m pip install --quiet --quiet --disable-pip-version-check
 PROJECT := setup.cfg pyproject.toml
 
-.PHONY: run test check lint types bench clean
+.PHONY: run test check lint types notebooks bench clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/for-runs
@@ -32,6 +33,9 @@ lint: $(VENV)/for-tests
 
 types: $(VENV)/for-tests
 	$(BIN)/mypy
+
+notebooks: $(VENV)/for-tests
+	$(BIN)/python3 notebooks/execute.py --check --workers $(WORKERS)
 
 bench: $(VENV)/for-runs
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python3 "$$file"; done

@@ -34,7 +34,7 @@ def plan_command(trace: str, as_json: bool, **options: Any) -> None:
     from kvsim.cli.progress import progress
     from kvsim.decide.plan import plan
 
-    with progress("systems") as counter:
+    with progress("systems, then figures" if options["sensitive"] else "systems") as counter:
         found = plan(trace, progress=counter, **arguments(options))
     if as_json:
         click.echo(json.dumps(found.to_json(), allow_nan=False))

@@ -8,12 +8,15 @@ from rich.table import Table
 
 from kvsim.report.words import digits
 
+_WIDTH = 100  # in a file or pipe
 _SHOWN = ("mean", "p10", "p50", "p90", "p95", "p99", "max", "total")
 
 
 def show(figures: dict[str, Any]) -> None:
     """Print the figures of `stats` on stdout."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
     console.print(figures["name"], style="bold", markup=False)
     facts = Table(box=None, show_header=False, pad_edge=False)
     for label, value in _facts(figures):

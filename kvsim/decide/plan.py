@@ -11,7 +11,7 @@ from kvsim.decide.case import opened, rate_per_s, unit
 from kvsim.decide.fleet import explained, fleet, headroom
 from kvsim.decide.goodput import Goodput, goodput
 from kvsim.decide.parallel import cores, each
-from kvsim.decide.sensitivity import Change, sensitivity
+from kvsim.decide.sensitivity import Change, decision, sensitivity
 from kvsim.decide.slo import Slo, slos
 from kvsim.decide.study import Names, Options, Study, System, study
 from kvsim.decide.watch import figures
@@ -108,7 +108,7 @@ def plan(
         copies_most: machines of one kind to try at most.
         sensitive: also find by how much a figure of the hardware would have to change for another row to be the best.
         workers: processes, default one a core.
-        progress: called with the systems that are done, and with all of them.
+        progress: called with the systems that are done, and with all of them; then so with the figures of `sensitive`.
         options: of `kvsim.run`.
 
     Raises:
@@ -150,7 +150,7 @@ def plan(
         rows[best] = replace(rows[best], best=True, headroom=room)
     changes = None
     if sensitive and best is not None:
-        changes = sensitivity(what, limits, factor, copies_most, rows, by, processes)
+        changes = sensitivity(decision(what, limits, factor, copies_most, rows, by), processes, progress)
     notes = tuple(note for note in next(iter(said), ()) if all(note in others for others in said))
     says = _says(rows, best, unit(what.trace), wanted, by, copies_most)
     return Plan(

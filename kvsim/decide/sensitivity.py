@@ -106,13 +106,14 @@ def decision(
     return Decision(cases, keys, slos, factor, most, by)
 
 
-def sensitivity(
-    study: Study, slos: Sequence[Slo], factor: float, most: int, rows: "Sequence[PlanRow]", by: str, workers: int
-) -> tuple[Change, ...]:
+def sensitivity(made: Decision, workers: int, progress: Callable[[int, int], None] | None = None) -> tuple[Change, ...]:
     """The smallest change of each figure, of the best system's machine and of its nearest rival's, that flips it."""
-    made = decision(study, slos, factor, most, rows, by)
-    tasks = list(_tasks(made))
-    found = dict(each(lambda task: smallest(made, *task), tasks, workers))
+    tasks = _tasks(made)
+    found: dict[int, Change] = {}
+    for number, change in each(lambda task: smallest(made, *task), tasks, workers):
+        found[number] = change
+        if progress:
+            progress(len(found), len(tasks))
     return tuple(found[number] for number in range(len(tasks)))
 
 

@@ -106,4 +106,11 @@ def _rate(point: Point | None) -> str:
 def _cells(point: Point | None, keys: Sequence[str]) -> list[str]:
     if point is None:
         return ["-"] * len(keys)
-    return ["never" if (value := point.figures[key]) is None else seconds(value) for key in keys]
+    return [_precise(point.figures[key]) for key in keys]
+
+
+def _precise(value: float | None) -> str:
+    """With a digit more than elsewhere: two figures that lie on both sides of a limit are close to it."""
+    if value is None:
+        return "never"
+    return f"{value:,.3f} s" if value >= 1 else f"{value * 1e3:.2f} ms"

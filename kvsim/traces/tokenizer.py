@@ -51,7 +51,7 @@ def _from_file(path: Path) -> Tokenizer:
         fast = Fast.from_file(str(path))
     except Exception as error:  # the library raises nothing more special
         raise UserError(f"tokenizer {path}: {str(error).splitlines()[0][:200]}") from None
-    return lambda text: fast.encode(text, add_special_tokens=False).ids
+    return lambda text: list(fast.encode(text, add_special_tokens=False).ids)
 
 
 def _by_name(name: str) -> Tokenizer:
@@ -66,7 +66,7 @@ def _by_name(name: str) -> Tokenizer:
         raise UserError(f"tokenizer {name}: unknown to tiktoken, which has {', '.join(known)}; or {_CHOICES}") from None
     except OSError as error:  # it is loaded from the net
         raise UserError(f"tokenizer {name}: cannot be loaded: {str(error)[:200]}") from None
-    return encoding.encode_ordinary
+    return lambda text: list(encoding.encode_ordinary(text))
 
 
 def _absent(library: str, name: str) -> UserError:

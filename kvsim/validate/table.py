@@ -1,6 +1,6 @@
 """Comparisons as text and as the object that `--json` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kvsim.cost.calibration import InSteps, Residuals
@@ -10,8 +10,13 @@ from kvsim.validate.compare import Comparison, Lent
 _WIDTHS = "{:<15}{:<19}{:<6}{:>7}{:>9}{:>9}{:>9}  {}"
 
 
-def render(compared: Sequence[Comparison], steps: Sequence[tuple[str, InSteps]], borrowed: Sequence[Lent]) -> str:
-    """Tables of held-out residuals, of coefficients inside steps, and of chips as if not measured."""
+def render(
+    compared: Sequence[Comparison],
+    steps: Sequence[tuple[str, InSteps]],
+    whole: Mapping[tuple[str, str], Residuals],
+    borrowed: Sequence[Lent],
+) -> str:
+    """Tables of held-out residuals, of coefficients inside steps, of whole steps, and of chips as if not measured."""
     heads = ("chip or link", "op", "dtype", "rows", "median", "p90", "worst", "at")
     lines = ["predicted against measured, shapes that no fit saw", _WIDTHS.format(*heads)]
     for one in compared:
@@ -25,6 +30,9 @@ def render(compared: Sequence[Comparison], steps: Sequence[tuple[str, InSteps]],
     for name, found in steps:
         lines.append(_row(name, found.op.removeprefix("attention_"), "bf16", found.against_curve))
         lines += [_row("", "  measured", "", found.measured)] if found.measured else []
+    lines += ["", "whole steps of llama-3-8b, added up from measured kernels"] if whole else []
+    for (kind, label), left in whole.items():
+        lines.append(_row("rtx-4090", kind, "bf16", left, f"by {label}"))
     if borrowed:
         lines += ["", "measured chips as if they were not: priced by another's curve, and by datasheet rates"]
         lines += [_row(one.name, one.op, "bf16", one.residuals, f"by {one.lender}") for one in borrowed]
@@ -43,7 +51,10 @@ def _row(name: str, op: str, dtype: str, found: Residuals, where: str = "") -> s
 
 
 def to_json(
-    compared: Sequence[Comparison], steps: Sequence[tuple[str, InSteps]], borrowed: Sequence[Lent]
+    compared: Sequence[Comparison],
+    steps: Sequence[tuple[str, InSteps]],
+    whole: Mapping[tuple[str, str], Residuals],
+    borrowed: Sequence[Lent],
 ) -> dict[str, Any]:
     """The object that `--json` prints: shares, not percents; `recomputed` tells fresh figures from committed ones."""
     return {
@@ -66,6 +77,10 @@ def to_json(
                 "measured": one.measured.model_dump() if one.measured else None,
             }
             for name, one in steps
+        ],
+        "whole_steps": [
+            {"name": "rtx-4090", "kind": kind, "rates": label, **left.model_dump()}
+            for (kind, label), left in whole.items()
         ],
         "not_measured": [
             {"name": one.name, "op": one.op, "lender": one.lender, **one.residuals.model_dump()} for one in borrowed

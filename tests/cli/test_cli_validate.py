@@ -26,7 +26,7 @@ def test_committed_residuals_are_shown_and_marked(kvsim_cli: Cli, alone: None) -
 
 def test_json(kvsim_cli: Cli, alone: None) -> None:
     found = json.loads(kvsim_cli("validate", "--hw", "rtx4090", "--json").out)
-    assert found.keys() == {"comparisons", "in_steps", "not_measured"}
+    assert found.keys() == {"comparisons", "in_steps", "whole_steps", "not_measured"}
     assert [one["op"] for one in found["comparisons"]] == ["gemm", "attention_decode", "attention_prefill"]
     for one in found["comparisons"]:
         assert one.keys() >= {"name", "op", "dtype", "kernel", "source", "rows", "median", "p90", "worst"}

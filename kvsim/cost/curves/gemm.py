@@ -10,11 +10,18 @@ from kvsim.specs.hardware import DTYPE_BYTES, Chip
 # Rows x columns of the output that one CTA computes, of the kernels that a library picks from.
 TILES = ((16, 64), (32, 64), (64, 64), (64, 128), (128, 64), (128, 128), (256, 128), (128, 256))
 SPLITS = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+FINE_ROWS, PADDED_ROWS = 1024, 16  # more rows than FINE_ROWS count as the next multiple, a step of the tensor cores
 STEP_K = 32  # k is summed in blocks of this many
 SPLIT_K = 64  # the least of k that one of several CTAs of a tile sums
 SM_OUTPUTS = 128 * 256  # of the tiles that one SM holds at once
 MERGE_BYTES_PER_CLOCK = 32  # of one SM that adds up the parts of a split k
 OUTPUT_BYTES = 2
+
+
+def padded(m: Floats) -> Floats:
+    """Rows as the kernels see them."""
+    found: Floats = np.where(np.asarray(m) > FINE_ROWS, np.ceil(np.asarray(m) / PADDED_ROWS) * PADDED_ROWS, m)
+    return found
 
 
 @dataclass(frozen=True)
@@ -53,9 +60,15 @@ class GemmCurve:
 
     def seconds(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> Floats:
         """Seconds of [m, k] x [k, n] at the fastest tile and split. Shape: m, n, k, dtype (of the weights)."""
+        if np.ndim(shape["m"]) == 1 and np.ndim(shape["n"]) == np.ndim(shape["k"]) == np.ndim(hot) == 0:
+            rows, where = np.unique(padded(shape["m"]), return_inverse=True)  # many are alike in a table by tokens
+            return self._fastest(chip, {**shape, "m": rows}, hot)[where] + self._serial(chip, shape)
+        return self._fastest(chip, shape, hot) + self._serial(chip, shape)
+
+    def _fastest(self, chip: Chip, shape: Shape, hot: Floats | float) -> Floats:
         fixed, work = self._kernels(chip, shape, hot)
         best: Floats = (fixed + bodies(work, self.exposed)).min(axis=-1)
-        return best + self._serial(chip, shape)
+        return best
 
     def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
         """Of the fastest kernel: latency, FLOPs, loads of the SMs, HBM bandwidth."""
@@ -70,6 +83,7 @@ class GemmCurve:
     def _kernels(self, chip: Chip, shape: Shape, hot: Floats | float) -> tuple[Floats, list[Floats]]:
         """(latencies, [compute, loads, HBM traffic]) of every kernel, seconds [..., kernels]; inf if it cannot run."""
         m, n, k, hot = (np.asarray(value, np.float64)[..., None] for value in (shape["m"], shape["n"], shape["k"], hot))
+        m = padded(m)
         width, sms = DTYPE_BYTES[shape["dtype"]], chip.multiprocessors
         rows, columns, parts = self._choices(chip, n, k)
         tiles = np.ceil(m / rows) * np.ceil(n / columns)
