@@ -13,6 +13,7 @@ from kvsim.decide.sensitivity import FARTHEST, Change
 from kvsim.specs.hardware import Machine
 from kvsim.traces.trace import Trace
 
+MACHINES = ("h100", "h200", "a6000")  # those without kernel curves, which a machine from a file has not either
 POLICIES = ("full", "kivi", "kivi:bits=4", "snapkv:capacity=512", "streaming", "headinfer", "fp8")
 
 
@@ -56,7 +57,7 @@ class Question:
         arrival_s = np.cumsum(draw.exponential(0.1, requests))
         lengths = draw.integers(50, 4000, requests), draw.integers(2, 80, requests)
         self.trace = Trace("drawn", arrival_s - arrival_s[0], *lengths)
-        self.hw = [str(name) for name in draw.choice(["h100", "a100-80", "l40s", "rtx4090", "a6000"], 2, replace=False)]
+        self.hw = [str(name) for name in draw.choice(MACHINES, 2, replace=False)]
         self.policies = [str(name) for name in draw.choice(POLICIES, 2, replace=False)]
         self.by = str(draw.choice(["usd_per_mtok", "joules_per_token"]))
         self.slo = f"ttft_p90={draw.uniform(1, 4):.3f}s,tpot_p90={draw.uniform(60, 200):.1f}ms"
