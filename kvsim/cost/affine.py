@@ -57,7 +57,10 @@ def _dot(term: Term) -> Callable[[Sequence[Num]], Num]:
     if len(term) == 2:
         (i, a), (j, b) = term
         return lambda features: a * features[i] + b * features[j]
-    return lambda features: sum((c * features[k] for k, c in term), start=0.0)
+    if len(term) == 3:
+        (i, a), (j, b), (k, c) = term
+        return lambda features: a * features[i] + b * features[j] + c * features[k]
+    return lambda features: sum((factor * features[at] for at, factor in term), start=0.0)
 
 
 def probe(build: Callable[..., Sequence[Op]], features: int, rates: Rates) -> tuple[float, NDArray[np.float64]]:
