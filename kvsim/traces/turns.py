@@ -58,7 +58,7 @@ class Turns:
     def chunk(self, *, measured: bool = False) -> Chunk:
         """All rows. A turn's gap is what was given, or its stamp less the end (by its `e2e_s`) of the turn before.
 
-        Where a session's turns tell neither, no gap of the trace is known.
+        Where none tells either, no gap of the trace is known.
         """
         whole = {name: np.array(column, np.int64) for name, column in self._whole.items()}
         real = {name: np.array(column, np.float64) for name, column in self._real.items()}
@@ -93,7 +93,13 @@ class Turns:
         gap_s = real["gap_s"].copy()
         derived = waits & np.isnan(gap_s)
         before = parent[derived]
-        since_s = (arrival[derived] - arrival[before]) / self._units_per_s - real["e2e_s"][before]
+        took_s = real["e2e_s"][before]
+        untold = np.isnan(took_s)
+        if untold.any() and not untold.all():
+            line = f"{int(untold.sum()):,} turns follow an answer that took nobody knows how long: counted as no time"
+            self._source.notes.append(line)
+            took_s = np.where(untold, 0.0, took_s)
+        since_s = (arrival[derived] - arrival[before]) / self._units_per_s - took_s
         early = int(np.count_nonzero(since_s < 0))
         if early:
             self._source.notes.append(

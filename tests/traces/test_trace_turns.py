@@ -72,6 +72,14 @@ def test_burstgpt_gaps_are_what_elapsed_times_leave(tmp_path: Path) -> None:
     assert any(note.startswith("1 turns came before the answer") for note in trace.notes)
 
 
+def test_a_missing_elapsed_time_counts_as_none_and_is_said(tmp_path: Path) -> None:
+    head = "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+    trace = _trace(tmp_path, head + "5,x,,G,10,4,14,C\n9,x,2,G,30,4,34,C\n12,x,1,G,50,4,54,C\n")
+    assert trace.sessions and trace.sessions.gap_s is not None
+    assert trace.sessions.gap_s.tolist() == [0.0, 4.0, 1.0]
+    assert any(note.startswith("1 turns follow an answer that took nobody knows how long") for note in trace.notes)
+
+
 def test_frontier_joins_hashes_with_bars(tmp_path: Path) -> None:
     head = "arrived_at,num_prefill_tokens,num_decode_tokens,session_id,block_hash_ids\n"
     trace = _trace(tmp_path, head + "0.0,32,2,7,11|22\n1.0,48,2,7,11|22|33\n2.0,20,2,,99\n")
