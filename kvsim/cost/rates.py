@@ -77,7 +77,14 @@ class Rates:
         if op.kind == "all_reduce":  # reduce-scatter and all-gather: gpus - 1 hops each
             return LAUNCH_S + 2 * (op.gpus - 1) * self.peer.latency
         coefficients = self.coefficients(op)
+        if coefficients and coefficients.op == BESIDE_CHUNK:
+            return op.launches * max(coefficients.latency_s, self._launch_apart_s(op.kind))
         return op.launches * (coefficients.latency_s if coefficients else LAUNCH_S)
+
+    def _launch_apart_s(self, kind: str) -> float:
+        """What the launch of decodes alone takes longer than that of prompts: a chunk makes no step shorter."""
+        alone, prompts = self.curves.in_steps(kind), self.curves.in_steps("attention_prefill")
+        return alone.latency_s - prompts.latency_s if alone and prompts else 0.0
 
     def bytes_per_s(self, op: Op) -> float:
         """What its lane carries for this class of Op."""
@@ -104,7 +111,11 @@ class Rates:
         found: dict[str, Num] = {"latency": self.latency_s(op)}
         coefficients = self.coefficients(op)
         if coefficients:
-            return found | self._in_step(op, coefficients)
+            found |= self._in_step(op, coefficients)
+            alone = self.curves.in_steps(op.kind)
+            if coefficients.op == BESIDE_CHUNK and alone:  # no cache is read faster for standing beside a prompt
+                found |= {f"{name}, as alone": took for name, took in self._in_step(op, alone).items()}
+            return found
         for unit, flops in op.flops.items():
             found[f"{unit} FLOPs" if unit != "alu" else "plain-core arithmetic"] = flops / self.flops_per_s(op, unit)
         found[memory_name(op)] = op.bytes / self.bytes_per_s(op)

@@ -167,3 +167,13 @@ def test_decodes_beside_a_chunk_are_priced_by_the_kernel_of_prompts() -> None:
     for hw, text in (("h100", "full"), ("rtx4090", "kivi")):  # not measured; a kernel of its own
         alone, beside = attention_s(hw, text)
         assert alone == beside
+
+
+@pytest.mark.parametrize("hw", ["l40s", "a100-80", "rtx4090"])
+@pytest.mark.parametrize("model", ["llama-2-7b", "llama-3-8b"])
+def test_a_chunk_makes_no_step_shorter(hw: str, model: str) -> None:
+    """Decodes beside a chunk are priced by another kernel's coefficients, which alone would allow it."""
+    for sequences, context in ((1, 1), (1, 16_000), (64, 2_000), (200, 100)):
+        alone = step(hw=hw, model=model, phase="decode", batch=sequences, context=context).seconds
+        beside = step(hw=hw, model=model, phase="mixed", batch=sequences, context=context, chunk=1, past=0).seconds
+        assert beside >= alone
