@@ -126,9 +126,8 @@ class Replica:
             return
         now_s = float(span.ends[span.steps - 1])
         self._account(span)
-        if self.observers:
-            for observer in self.observers:
-                observer(self, span)
+        for observer in self.observers:
+            observer(self, span)
         self._last_start_s = span.start_s if span.steps == 1 else float(span.ends[span.steps - 2])
         columns = self.columns
         for seq in span.plan.chunks:

@@ -12,7 +12,7 @@ import numpy as np
 
 from kvsim.errors import UserError, unknown
 from kvsim.traces import fields
-from kvsim.traces.documents import Documents
+from kvsim.traces.documents import Documents, value_of
 from kvsim.traces.fields import Clock
 from kvsim.traces.parquet import Table, as_text
 from kvsim.traces.source import Source, parse_json, show, show_names
@@ -211,28 +211,23 @@ def _strict(source: Source, rows: Iterable[Row], layout: Layout) -> Chunk:
         if not isinstance(row, dict):
             raise UserError(f"{where}: must be one JSON object, but is {show(row)}")
         line.append(number)
-        arrival.append(layout.clock.one(_value(row, layout.arrival, where), f"{where}: {layout.arrival}"))
-        prompt.append(fields.whole(_value(row, layout.prompt, where), f"{where}: {layout.prompt}"))
-        output.append(fields.whole(_value(row, layout.output, where), f"{where}: {layout.output}"))
+        arrival.append(layout.clock.one(value_of(row, layout.arrival, where), f"{where}: {layout.arrival}"))
+        prompt.append(fields.whole(value_of(row, layout.prompt, where), f"{where}: {layout.prompt}"))
+        output.append(fields.whole(value_of(row, layout.output, where), f"{where}: {layout.output}"))
         if layout.blocks:
-            ids.append(_ids(row, layout.blocks, where))
+            ids.append(whole_list(row, layout.blocks, where))
     exact = all(isinstance(value, int) for value in arrival)
     times: Floats | Ints = np.array(arrival, np.int64) if exact else np.array(arrival, np.float64)
     blocks = (_ints(chain.from_iterable(ids)), _ints(map(len, ids))) if layout.blocks else (None, None)
     return Chunk(_ints(line), times, _ints(prompt), _ints(output), layout.clock.units_per_s, *blocks)
 
 
-def _value(row: dict[str, Any], name: str, where: str) -> Any:
-    if name not in row:
-        raise UserError(f"{where}: has no {name!r}; there are: {show_names(row) or 'no keys'}")
-    return row[name]
-
-
-def _ids(row: dict[str, Any], name: str, where: str) -> list[int]:
-    ids = _value(row, name, where)
-    if not isinstance(ids, list):
-        raise UserError(f"{where}: {name} must be a list of whole numbers, but got {show(ids)}")
-    return [fields.whole(value, f"{where}: {name}[{at}]", _MAX_ID) for at, value in enumerate(ids)]
+def whole_list(row: dict[str, Any], name: str, where: str, most: int = _MAX_ID) -> list[int]:
+    """What a row has under `name`: whole numbers up to `most`; anything else is a UserError at `where`."""
+    values = value_of(row, name, where)
+    if not isinstance(values, list):
+        raise UserError(f"{where}: {name} must be a list of whole numbers, but got {show(values)}")
+    return [fields.whole(value, f"{where}: {name}[{at}]", most) for at, value in enumerate(values)]
 
 
 def _ints(values: Iterable[int]) -> Ints:

@@ -10,14 +10,15 @@ from typing import Any
 from kvsim.errors import UserError
 from kvsim.traces import fields
 from kvsim.traces.blocksize import BlockSize
-from kvsim.traces.documents import as_list, as_object, documents, value_of
+from kvsim.traces.documents import as_object, documents, value_of
+from kvsim.traces.rows import whole_list
 from kvsim.traces.source import Head, Source, show
 from kvsim.traces.trace import Chunk
 from kvsim.traces.turns import Turns
 
 STRICT = False
 _CLOCK = fields.time(1)
-_MAX_ID = 2**63 - 1
+_MAX_CHAT = 2**63 - 1
 
 
 def sniff(head: Head) -> bool:
@@ -34,10 +35,10 @@ def read(source: Source) -> Iterator[Chunk]:
         strays += before >= 0 and before not in root
         root[chat] = root.get(before, chat)
         arrival = _CLOCK.one(value_of(row, "timestamp", where), f"{where}: timestamp")
-        lengths = (value_of(row, name, where) for name in ("input_length", "output_length"))
-        prompt, output = (fields.whole(value, f"{where}: length") for value in lengths)
-        values = enumerate(as_list(value_of(row, "hash_ids", where), f"{where}: hash_ids"))
-        ids = [fields.whole(value, f"{where}: hash_ids[{at}]", _MAX_ID) for at, value in values]
+        prompt, output = (
+            fields.whole(value_of(row, name, where), f"{where}: {name}") for name in ("input_length", "output_length")
+        )
+        ids = whole_list(row, "hash_ids", where)
         size.check_row(document.line, prompt, len(ids))
         turns.add(document.line, root[chat], arrival, prompt, output, ids=ids)
     source.notes.append(size.note)
@@ -48,6 +49,6 @@ def read(source: Source) -> Iterator[Chunk]:
 
 def _chat(row: dict[str, Any], name: str, where: str) -> int:
     value = value_of(row, name, where)
-    if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= _MAX_ID:
+    if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= _MAX_CHAT:
         raise UserError(f"{where}: {name} must be a whole number, -1 for none, but got {show(value)}")
     return value

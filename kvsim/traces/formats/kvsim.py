@@ -19,8 +19,9 @@ import numpy as np
 
 from kvsim.errors import UserError
 from kvsim.traces import fields
-from kvsim.traces.rows import Layout, Row, csv_chunks, json_chunk, json_rows
-from kvsim.traces.source import Head, Source, show, show_names
+from kvsim.traces.documents import value_of
+from kvsim.traces.rows import Layout, Row, csv_chunks, json_chunk, json_rows, whole_list
+from kvsim.traces.source import Head, Source, show
 from kvsim.traces.trace import Chunk, Floats, Ints
 
 STRICT = True
@@ -59,25 +60,12 @@ def read(source: Source) -> Iterator[Chunk]:
         yield chunk
 
 
-def _value(source: Source, line: int, row: dict[str, Any], name: str) -> Any:
-    if name not in row:
-        raise UserError(f"{source.at(line)}: has no {name!r}; there are: {show_names(row)}")
-    return row[name]
-
-
-def _list(source: Source, line: int, row: dict[str, Any], name: str, most: int) -> list[int]:
-    values, where = _value(source, line, row, name), f"{source.at(line)}: {name}"
-    if not isinstance(values, list):
-        raise UserError(f"{where} must be a list of whole numbers, but got {show(values)}")
-    return [fields.whole(value, f"{where}[{at}]", most) for at, value in enumerate(values)]
-
-
 def _counts(source: Source, rows: list[Row], chunk: Chunk) -> Ints:
     """How many blocks each id stands for."""
     assert chunk.block_count is not None
     counts: list[int] = []
     for (line, row), ids in zip(rows, chunk.block_count.tolist(), strict=True):
-        found = _list(source, line, row, COUNTS, _MAX_COUNT)
+        found = whole_list(row, COUNTS, source.at(line), _MAX_COUNT)
         if len(found) != ids or 0 in found:
             raise UserError(f"{source.at(line)}: {COUNTS} must be {ids} numbers from 1, one for each of {BLOCKS}")
         counts += found
@@ -88,15 +76,15 @@ def _with_sessions(source: Source, rows: list[Row], chunk: Chunk, kind: str) -> 
     session, parents, counts, gaps = [], [], [], []
     for line, row in rows:
         where = source.at(line)
-        session.append(fields.whole(_value(source, line, row, "session"), f"{where}: session", 2**62))
-        found = _list(source, line, row, "parents", 2**62)
+        session.append(fields.whole(value_of(row, "session", where), f"{where}: session", 2**62))
+        found = whole_list(row, "parents", where, 2**62)
         if any(parent >= source.rows for parent in found):
             raise UserError(f"{where}: parents must be rows above this one, which is row {source.rows}")
         source.rows += 1
         parents += found
         counts.append(len(found))
         if kind != "open":
-            gaps.append(fields.seconds(_value(source, line, row, "gap_s"), f"{where}: gap_s"))
+            gaps.append(fields.seconds(value_of(row, "gap_s", where), f"{where}: gap_s"))
     gap_s = None if kind == "open" else np.array(gaps, np.float64)
     return replace(
         chunk,
@@ -110,7 +98,7 @@ def _with_sessions(source: Source, rows: list[Row], chunk: Chunk, kind: str) -> 
 def _measured(source: Source, rows: list[Row], name: str) -> Floats:
     found = [float("nan")] * len(rows)
     for at, (line, row) in enumerate(rows):
-        value = _value(source, line, row, name)
+        value = value_of(row, name, source.at(line))
         if value is not None:
             found[at] = fields.seconds(value, f"{source.at(line)}: {name}")
     return np.array(found, np.float64)

@@ -9,7 +9,8 @@ from typing import Any
 from kvsim.errors import UserError
 from kvsim.traces import fields
 from kvsim.traces.blocksize import BlockSize
-from kvsim.traces.documents import as_list, as_object, documents, value_of
+from kvsim.traces.documents import as_object, documents, value_of
+from kvsim.traces.rows import whole_list
 from kvsim.traces.source import Head, Source, show
 from kvsim.traces.trace import Chunk
 from kvsim.traces.turns import Turns
@@ -18,7 +19,6 @@ STRICT = False
 _CLOCK = fields.time(fields.UNITS_PER_S["ms"])
 _STAMPS, _DELAYS = ("timestamp", "created_time"), ("delay", "delay_ms")
 _PROMPTS, _OUTPUTS = ("input_length", "input_tokens"), ("output_length", "output_tokens")
-_MAX_ID = 2**63 - 1
 
 
 def sniff(head: Head) -> bool:
@@ -41,7 +41,7 @@ def read(source: Source) -> Iterator[Chunk]:
         session = row.get("session_id")
         if not isinstance(session, str | int | None):
             raise UserError(f"{where}: session_id must be a text or number, but got {show(session)}")
-        ids = _ids(row, where)
+        ids = None if row.get("hash_ids") is None else whole_list(row, "hash_ids", where)
         if hashed is None:
             hashed = ids is not None
         if (ids is not None) != hashed:
@@ -78,10 +78,3 @@ def _sent(row: dict[str, Any], where: str, later: bool) -> tuple[float, int | fl
     if delay is None:
         raise UserError(f"{where}: has neither timestamp nor delay")
     return gap_s, None
-
-
-def _ids(row: dict[str, Any], where: str) -> list[int] | None:
-    if row.get("hash_ids") is None:
-        return None
-    values = enumerate(as_list(row["hash_ids"], f"{where}: hash_ids"))
-    return [fields.whole(value, f"{where}: hash_ids[{at}]", _MAX_ID) for at, value in values]
