@@ -139,6 +139,18 @@ def paper(what: str, folder: str, name: str) -> type[Any]:
     return own[0]
 
 
+def kernels(name: str, what: str) -> ModuleType:
+    """The module `kernels_ref.<name>`, which needs torch and triton.
+
+    Raises:
+        UserError: they are not installed; `what` is what needs them.
+    """
+    try:
+        return importlib.import_module(f"kernels_ref.{name}")
+    except ImportError as missing:
+        raise UserError(f"{what}: needs the extra `kernels` (torch, triton): {missing}") from None
+
+
 def _own_module(what: str, path: Path) -> ModuleType:
     """A user's Python file as a module, loaded again once it has changed."""
     try:
