@@ -9,7 +9,7 @@ from torch.nn import functional
 from kernels_ref.calibrate.point import Point, Work
 from kernels_ref.calibrate.rig import Rig
 
-COLUMNS = ("kernel", "tokens", "width", "dtype", "launches")
+COLUMNS = ("kernel", "tokens", "width", "dtype", "launches", "l2")
 EXTRA = ("bytes",)  # that must cross HBM: inputs once, results once
 BUDGET_S = 10.0
 
@@ -24,26 +24,32 @@ CACHE_TOKENS = 65536
 
 
 def points(rig: Rig, fine: bool) -> list[Point]:
-    """Each pass at the widths of 8B and 70B models; choosing a token over a vocabulary of 128,256."""
-    found = [
-        _point(kernel, tokens, width)
+    """Each pass at the widths of 8B and 70B models; choosing a token over a vocabulary of 128,256.
+
+    Twice where its operands fit L2: cold, and (hot) over one set of buffers, as where the kernel before has just
+    written them.
+    """
+    shapes = [
+        (kernel, tokens, width)
         for kernel, widths in WIDTHS.items()
         for width in (widths if fine else widths[:1] if kernel in ("copy", "cache_write") else widths)
         for tokens in TOKENS
     ]
-    return found + [_point(kernel, n, VOCABULARY) for kernel in ("argmax", "softmax_sample") for n in SEQUENCES]
+    shapes += [(kernel, n, VOCABULARY) for kernel in ("argmax", "softmax_sample") for n in SEQUENCES]
+    hot = [shape for shape in shapes if 6 * shape[1] * shape[2] <= rig.l2_bytes]
+    return [_point(*shape, "cold") for shape in shapes] + [_point(*shape, "hot") for shape in hot]
 
 
-def _point(kernel: str, tokens: int, width: int) -> Point:
-    cells = {"kernel": kernel, "tokens": tokens, "width": width, "dtype": "bf16", "launches": LAUNCHES.get(kernel, 1)}
-    return Point(cells, partial(build, kernel, tokens, width))
+def _point(kernel: str, tokens: int, width: int, l2: str) -> Point:
+    cells = {"kernel": kernel, "tokens": tokens, "width": width, "dtype": "bf16"}
+    return Point(cells | {"launches": LAUNCHES.get(kernel, 1), "l2": l2}, partial(build, kernel, tokens, width, l2))
 
 
-def build(kernel: str, tokens: int, width: int, rig: Rig) -> Work:
-    """Buffers rotate; a layer's real input is often still in L2, which a table of cold passes does not show."""
+def build(kernel: str, tokens: int, width: int, l2: str, rig: Rig) -> Work:
+    """Buffers rotate beyond L2, or (hot) are one set."""
     size = 4 * tokens * width
     launches, moved = [], 0.0
-    for _ in range(rig.sets(size)):
+    for _ in range(rig.sets(size) if l2 == "cold" else 1):
         launch, moved = PASSES[kernel](rig, tokens, width)
         launches.append(launch)
     return Work(lambda i: launches[i](), len(launches), extra={"bytes": moved})

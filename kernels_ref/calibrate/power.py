@@ -60,9 +60,12 @@ def _works(rig: Rig) -> Iterator[tuple[tuple[str, str, str], Callable[[Rig], Wor
         )
     yield (
         ("elementwise", "rms_norm tokens=16384 width=4096", "bf16"),
-        partial(elementwise.build, "rms_norm", 16384, 4096),
+        partial(elementwise.build, "rms_norm", 16384, 4096, "cold"),
     )
-    yield ("elementwise", "copy tokens=16384 width=28672", "bf16"), partial(elementwise.build, "copy", 16384, 28672)
+    yield (
+        ("elementwise", "copy tokens=16384 width=28672", "bf16"),
+        partial(elementwise.build, "copy", 16384, 28672, "cold"),
+    )
 
 
 def _gemm(m: int, n: int, k: int, dtype: str, rig: Rig) -> Work:

@@ -59,6 +59,6 @@ def test_passes_run(kernel: str) -> None:
     width = 256 if kernel not in ("argmax", "softmax_sample") else 512
     if kernel == "embedding":
         width = 128
-    work = elementwise.build(kernel, 4, width, one)
+    work = elementwise.build(kernel, 4, width, "cold", one)
     assert work.extra["bytes"] > 0
     assert isinstance(work.launch(1), torch.Tensor)
