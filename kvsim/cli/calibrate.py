@@ -20,7 +20,7 @@ def calibrate_command(out: Path, only: str | None, fine: bool, scale: float) -> 
     \b
     kvsim calibrate --out mine
     kvsim calibrate --out mine --only gemm,copies --fine
-    kvsim validate --hw h100 --on mine/gemm.csv
+    kvsim validate --hw h100 --on mine
     """
     from kvsim import find
     from kvsim.errors import UserError, unknown

@@ -24,7 +24,8 @@ def validate_command(hw: str | None, borrow: bool, out: Path | None, on: Path | 
     kvsim validate --hw l40s --borrow --out plots
     kvsim validate --hw a100-80 --on mine.csv
 
-    FILE has the columns op, dtype and seconds, and the arguments of each op as `kvsim op` takes them.
+    FILE has the columns op, dtype and seconds, and the arguments of each op as `kvsim op` takes them; or it is a table
+    that `kvsim calibrate` wrote, or a folder of them.
     """
     from kvsim.errors import UserError
 
@@ -66,6 +67,7 @@ def _own(path: Path, hw: str, as_json: bool) -> None:
         {
             "op": one.op,
             "dtype": one.dtype,
+            "kernel": one.kernel,
             **one.residuals.model_dump(),
             "provenance": one.source.text,
             "expected_error": one.source.expected_error,

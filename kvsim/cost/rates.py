@@ -47,7 +47,8 @@ class Rates:
         """The curve that prices an Op by its shape, if there is one."""
         if "dtype" not in op.shape:
             return None
-        return (self.peer_curves if op.kind == "all_reduce" else self.curves).curve(op.kind, op.shape["dtype"])
+        curves = self.peer_curves if op.kind == "all_reduce" else self.curves
+        return curves.curve(op.kind, op.shape["dtype"], op.shape.get("kernel", ""))
 
     def coefficients(self, op: Op) -> InSteps | None:
         """What prices attention inside a step, from sums over its batch, if its chip was measured."""

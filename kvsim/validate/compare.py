@@ -65,7 +65,7 @@ def comparisons(hw: str | None = None) -> list[Comparison]:
     for name in names(hw):
         part = find.part(name)
         for one in find.calibrated(name).calibration.curves:
-            rows = read(name, one.op, one.dtype, one.tables)
+            rows = read(name, one.op, one.dtype, one.tables, one.where)
             if rows is None:
                 found.append(Comparison(name, one, one.held_out, one.held_out_512, None, None))
                 continue
@@ -89,7 +89,7 @@ def lent(hw: str | None = None) -> Iterator[Lent]:
         if not isinstance(part, Chip):
             continue
         for one in find.calibrated(name).calibration.curves:
-            rows = read(name, one.op, one.dtype, one.tables) if one.dtype == "bf16" else None
+            rows = read(name, one.op, one.dtype, one.tables, one.where) if one.dtype == "bf16" else None
             if rows is None:
                 continue
             for lender in every:

@@ -47,6 +47,8 @@ class Plan:
     given: dict[str, float | int | bool] = field(default_factory=dict)
     start: dict[str, float] = field(default_factory=dict)
     benchmark: Hot | None = None
+    where: dict[str, str] = field(default_factory=dict)
+    form: str = ""
     fitted: str = "2026-11-23"
 
 
