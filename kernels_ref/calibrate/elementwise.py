@@ -6,12 +6,13 @@ from functools import cache, partial
 import torch
 from torch.nn import functional
 
+from kernels_ref.calibrate import fused
 from kernels_ref.calibrate.point import Point, Work
 from kernels_ref.calibrate.rig import Rig
 
 COLUMNS = ("kernel", "tokens", "width", "dtype", "launches", "l2")
 EXTRA = ("bytes",)  # that must cross HBM: inputs once, results once
-BUDGET_S = 10.0
+BUDGET_S = 13.0
 
 TOKENS = (1, 8, 32, 128, 256, 1024, 4096, 16384)
 WIDTHS = {
@@ -35,6 +36,8 @@ def points(rig: Rig, fine: bool) -> list[Point]:
         for width in (widths if fine else widths[:1] if kernel in ("copy", "cache_write") else widths)
         for tokens in TOKENS
     ]
+    if fused.exist():
+        shapes += [(kernel, n, width) for kernel, widths in fused.WIDTHS.items() for width in widths for n in TOKENS]
     shapes += [(kernel, n, VOCABULARY) for kernel in ("argmax", "softmax_sample") for n in SEQUENCES]
     hot = [shape for shape in shapes if 6 * shape[1] * shape[2] <= rig.l2_bytes]
     return [_point(*shape, "cold") for shape in shapes] + [_point(*shape, "hot") for shape in hot]
@@ -131,4 +134,5 @@ PASSES: dict[str, Callable[[Rig, int, int], Pass]] = {
     "embedding": _embedding,
     "argmax": _argmax,
     "softmax_sample": _softmax_sample,
+    **fused.PASSES,
 }
