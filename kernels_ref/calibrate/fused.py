@@ -1,4 +1,4 @@
-"""The executor's fused passes, for the class `elementwise`: residual and norm, SiLU times up, rotary and cache write."""
+"""The executor's fused passes, for the class `elementwise`: add and norm, SiLU times up, rotary and cache write."""
 
 import importlib
 import importlib.util
