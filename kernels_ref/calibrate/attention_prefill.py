@@ -1,4 +1,4 @@
-"""Causal prefill attention: new tokens over a past and themselves, by SDPA's FlashAttention-2 and cuDNN."""
+"""Causal prefill attention: new tokens over a past and themselves, by PyTorch's FlashAttention-2 and cuDNN."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,9 +10,9 @@ from kernels_ref.calibrate.point import Point, Unable, Work
 from kernels_ref.calibrate.rig import Rig
 
 COLUMNS = ("batch", "new", "past", "heads", "kv_heads", "head_dim", "dtype", "kernel")
-BUDGET_S = 36.0
+BUDGET_S = 45.0
 
-FA2, CUDNN = "SDPA FlashAttention-2", "SDPA cuDNN"
+VARLEN, FA2, CUDNN = "FlashAttention-2 varlen", "SDPA FlashAttention-2", "SDPA cuDNN"
 HEADS = (
     (32, 8, 128), (32, 32, 128), (28, 4, 128), (8, 1, 128), (64, 8, 128), (16, 2, 128), (40, 40, 128), (32, 8, 64),
     (32, 32, 96),
@@ -38,8 +38,11 @@ def shapes(every: int, first: int, pasts: tuple[int, ...] = PASTS) -> Iterator[t
 
 
 def points(rig: Rig, fine: bool) -> list[Point]:
-    """FlashAttention-2 over all of the grid; cuDNN, whose causal mask begins at the top left, where nothing is past."""
-    found = [_point(shape, FA2) for shape in shapes(3 if fine else 7, 0)]
+    """FlashAttention-2 over all of the grid, as an engine calls it (rows of several sequences, keys are not split) and
+    as SDPA does (batches, keys split where SMs are idle); cuDNN without a past: its mask begins at the top left.
+    """
+    found = [_point(shape, VARLEN) for shape in shapes(3 if fine else 7, 0)]
+    found += [_point(shape, FA2) for shape in shapes(4 if fine else 9, 0)]
     return found + [_point(shape, CUDNN) for shape in shapes(1 if fine else 3, 0, (0,))]
 
 
@@ -51,7 +54,7 @@ def _point(shape: tuple[int, ...], kernel: str) -> Point:
 def build(rig: Rig, batch: int, new: int, past: int, heads: int, kv_heads: int, head_dim: int, kernel: str) -> Work:
     """Queries, keys and values as projections leave them: [batch, tokens, heads, dim]."""
     sets = rig.sets(2 * batch * head_dim * (2 * new * heads + 2 * (past + new) * kv_heads))
-    one = flash if kernel == FA2 else cudnn
+    one = {VARLEN: varlen, FA2: flash, CUDNN: cudnn}[kernel]
     launches = [one(rig, batch, new, past, heads, kv_heads, head_dim) for _ in range(sets)]
     return Work(lambda i: launches[i](), sets, heat=4.0 * batch * new * (past + new / 2) * heads * head_dim > 2e10)
 
@@ -60,6 +63,16 @@ def _operands(rig: Rig, batch: int, new: int, past: int, heads: int, kv_heads: i
     q = rig.random("bf16", batch, new, heads, head_dim).transpose(1, 2)
     k, v = (rig.random("bf16", batch, past + new, kv_heads, head_dim).transpose(1, 2) for _ in "kv")
     return q, k, v
+
+
+def varlen(rig: Rig, batch: int, new: int, past: int, heads: int, kv_heads: int, head_dim: int) -> Callable[[], object]:
+    """Rows of all sequences one behind another, and where each begins."""
+    q = rig.random("bf16", batch * new, heads, head_dim)
+    k, v = (rig.random("bf16", batch * (past + new), kv_heads, head_dim) for _ in "kv")
+    first = torch.arange(batch + 1, dtype=torch.int32, device=rig.device)
+    of_queries, of_keys = first * new, first * (past + new)
+    launch = torch.ops.aten._flash_attention_forward
+    return lambda: launch(q, k, v, of_queries, of_keys, new, past + new, 0.0, True, False)
 
 
 def flash(rig: Rig, *shape: int) -> Callable[[], object]:

@@ -11,7 +11,7 @@ HEADS = ((32, 8, 128), (32, 32, 128))
 
 
 def points(rig: Rig, fine: bool) -> list[Point]:
-    """The executor's pair: this package's decode and FlashAttention-2."""
+    """The executor's pair: this package's decode and FlashAttention-2 by rows."""
     found = []
     for heads in HEADS[: 2 if fine else 1]:
         for batch in (4, 16, 64, 128):
@@ -19,7 +19,7 @@ def points(rig: Rig, fine: bool) -> list[Point]:
                 for new, past in ((128, 0), (512, 4096), (2048, 0), (2048, 16384)):
                     shape = (batch, context, new, past, *heads)
                     cells = dict(
-                        zip(COLUMNS, (*shape, "bf16", "kernels_ref decode, SDPA FlashAttention-2"), strict=True)
+                        zip(COLUMNS, (*shape, "bf16", "kernels_ref decode, FlashAttention-2 varlen"), strict=True)
                     )
                     found.append(Point(cells, _builder(shape)))
     return found
@@ -35,7 +35,7 @@ def build(rig: Rig, batch: int, context: int, new: int, past: int, *heads: int) 
     pairs = [
         (
             attention_decode.ours(rig, batch, context, *heads),
-            attention_prefill.flash(rig, 1, new, past, *heads),
+            attention_prefill.varlen(rig, 1, new, past, *heads),
         )
         for _ in range(sets)
     ]

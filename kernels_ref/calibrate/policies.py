@@ -12,7 +12,7 @@ from kernels_ref.decode import decode
 
 COLUMNS = ("kernel", "batch", "context", "read", "heads", "kv_heads", "head_dim", "bits", "grain", "dtype")
 EXTRA = ("bytes", "flops")
-BUDGET_S = 22.0
+BUDGET_S = 18.0
 
 PAGE = 16
 HEADS = ((32, 8, 128), (32, 32, 128), (64, 8, 128))
