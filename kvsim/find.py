@@ -104,6 +104,7 @@ def machine(name: str) -> Machine:
         price_usd_per_h=system.price,
         curves=_curves(system.chip),
         peer_curves=tuple(_curves(link) for link in system.peer_links),
+        host_curves=_curves(system.host_link),
     )
 
 

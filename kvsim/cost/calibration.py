@@ -7,9 +7,11 @@ from typing import Any
 from pydantic import Field
 
 from kvsim.cost.curves.all_reduce import AllReduceCurve
+from kvsim.cost.curves.copy import CopyCurve
 from kvsim.cost.curves.decode import DecodeCurve
 from kvsim.cost.curves.gemm import GemmCurve
 from kvsim.cost.curves.paged import PagedDecodeCurve
+from kvsim.cost.curves.passes import PassCurve
 from kvsim.cost.curves.prefill import PrefillCurve
 from kvsim.specs.load import Spec
 
@@ -19,6 +21,8 @@ CURVES: dict[str, type[Any]] = {  # a class of Ops has a form of its own name, k
     "paged_decode": PagedDecodeCurve,
     "attention_prefill": PrefillCurve,
     "all_reduce": AllReduceCurve,
+    "copy": CopyCurve,
+    "elementwise": PassCurve,
 }
 BESIDE_CHUNK = "attention_beside_chunk"  # decodes in a step that also reads prompts, by the prompts' kernel
 BORROWED_ERROR = 0.08  # more than the lender's, where a chip borrows a relative's curve

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from kvsim.cost import affine, cacheops
 from kvsim.cost.dense import head_ops, layer_ops
 from kvsim.cost.geometry import Geometry, LayerKind
-from kvsim.cost.op import Num, Op
-from kvsim.cost.rates import EFFICIENCY, Rates
+from kvsim.cost.kernels import copy
+from kvsim.cost.op import D2H, H2D, Num, Op
+from kvsim.cost.rates import Rates
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped
 
@@ -216,6 +217,5 @@ class Pricer:
 
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
         """Seconds to swap a chip's cache out and in over the host link; nothing overlaps them."""
-        link = self.rates.host_link
-        rate = EFFICIENCY["copy"][1] * link.bandwidth
-        return sum(link.latency + moved / rate for moved in (in_bytes, out_bytes) if moved)
+        both = copy("swap_in", H2D, in_bytes), copy("swap_out", D2H, out_bytes)
+        return float(sum(self.rates.seconds(op) for op in both if op.bytes))

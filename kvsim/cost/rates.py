@@ -35,20 +35,33 @@ class Rates:
     peer: Link
     curves: Calibrated = NOTHING
     peer_curves: Calibrated = NOTHING
+    host_curves: Calibrated = NOTHING
 
     @classmethod
     def of(cls, machine: Machine, tp: int) -> "Rates":
         """The rates of a replica of `tp` chips of `machine`."""
         peer = machine.peer_link(tp)
         known = {link.name: curves for link, curves in zip(machine.peer_links, machine.peer_curves, strict=False)}
-        return cls(machine.chip, machine.host_link, peer, machine.curves or NOTHING, known.get(peer.name, NOTHING))
+        host = machine.host_curves or NOTHING
+        return cls(
+            machine.chip, machine.host_link, peer, machine.curves or NOTHING, known.get(peer.name, NOTHING), host
+        )
 
     def fitted(self, op: Op) -> Fitted | None:
         """The curve that prices an Op by its shape, if there is one."""
         if "dtype" not in op.shape:
             return None
-        curves = self.peer_curves if op.kind == "all_reduce" else self.curves
-        return curves.curve(op.kind, op.shape["dtype"], op.shape.get("kernel", ""))
+        return self._measured(op).curve(op.kind, op.shape["dtype"], op.shape.get("kernel", ""))
+
+    def streams(self, op: Op) -> Fitted | None:
+        """The curve whose start and bandwidth price an Op by its launches and bytes: copies, passes over memory."""
+        if op.kind == "copy":
+            return self.host_curves.curve(op.kind, op.lane)
+        return self.curves.curve(op.kind, "bf16") if op.kind == "elementwise" else None
+
+    def _measured(self, op: Op) -> Calibrated:
+        """What was measured of the chip or link that an Op uses."""
+        return {"copy": self.host_curves, "all_reduce": self.peer_curves}.get(op.kind, self.curves)
 
     def coefficients(self, op: Op) -> InSteps | None:
         """What prices attention inside a step, from sums over its batch, if its chip was measured."""
@@ -60,9 +73,9 @@ class Rates:
 
     def source(self, op: Op) -> Source:
         """Where its seconds come from."""
-        one = self.fitted(op)
+        one = self.fitted(op) or self.streams(op)
         if one:
-            return of_curve(one, self.peer_curves if op.kind == "all_reduce" else self.curves)
+            return of_curve(one, self._measured(op))
         coefficients = self.coefficients(op)
         if not coefficients:
             return DATASHEET
@@ -73,6 +86,8 @@ class Rates:
 
     def latency_s(self, op: Op) -> float:
         """Seconds of one kernel that no work amortizes."""
+        if one := self.streams(op):
+            return op.launches * float(one.curve.launch_s if op.kind == "elementwise" else one.curve.start_s)
         if op.lane in (H2D, D2H):
             return op.launches * self.host_link.latency
         if op.kind == "all_reduce":  # reduce-scatter and all-gather: gpus - 1 hops each
@@ -90,6 +105,8 @@ class Rates:
     def bytes_per_s(self, op: Op) -> float:
         """What its lane carries for this class of Op."""
         share = EFFICIENCY[op.kind][1]
+        if one := self.streams(op):
+            share = float(one.curve.memory_share if op.kind == "elementwise" else one.curve.link_share)
         if op.lane in (H2D, D2H):
             return share * self.host_link.bandwidth
         if op.kind == "all_reduce":
@@ -160,11 +177,13 @@ class Rates:
         return [list(terms)[at] for at in seconds.argmax(axis=0).tolist()]
 
     def _carrier(self, op: Op) -> Chip | Link:
-        return self.peer if op.kind == "all_reduce" else self.chip
+        return {"copy": self.host_link, "all_reduce": self.peer}.get(op.kind, self.chip)
 
     def ideal_seconds(self, op: Op) -> Num:
         """The Op's roofline: full datasheet peaks and bandwidth, no latency."""
         share_c, share_b = EFFICIENCY[op.kind]
+        if self.streams(op):
+            share_b = self.bytes_per_s(op) / (self.host_link if op.kind == "copy" else self.chip.memory).bandwidth
         times = [op.bytes * share_b / self.bytes_per_s(op)]
         times += [
             flops * (ALU_SHARE if unit == "alu" else share_c) / self.flops_per_s(op, unit)

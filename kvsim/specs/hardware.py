@@ -95,7 +95,8 @@ class Machine:
 
     Attributes:
         price_usd_per_h: of one chip.
-        curves: what was measured of the chip, and `peer_curves` of each peer link; None where nothing was.
+        curves: what was measured of the chip, `peer_curves` of each peer link, `host_curves` of the host link; None
+            where nothing was.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Machine:
     price_usd_per_h: float
     curves: Optional["Calibrated"] = None
     peer_curves: tuple["Calibrated", ...] = ()
+    host_curves: Optional["Calibrated"] = None
 
     def peer_link(self, chips: int) -> Link:
         """The first listed link that joins `chips` of this system's chips (bridges join pairs, switches all)."""

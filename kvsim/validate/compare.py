@@ -52,8 +52,8 @@ def names(hw: str | None) -> list[str]:
     if hw not in find.names("hardware/systems"):
         raise unknown("hw", hw, [*find.names("hardware/systems"), *known])
     system = find.system(hw)
-    parts = [part for part in (system.chip, *system.peer_links) if isinstance(part, str)]
-    found = [find.calibrated(part).lender or part for part in parts]
+    parts = [part for part in (system.chip, system.host_link, *system.peer_links) if isinstance(part, str)]
+    found = list(dict.fromkeys(find.calibrated(part).lender or part for part in parts))
     if not (kept := [name for name in found if name in known]):
         raise UserError(f"validate --hw {hw}: nothing was measured of it; there are curves of {', '.join(known)}")
     return kept

@@ -22,6 +22,12 @@ START: dict[str, dict[str, float]] = {
         "launch_s": 4e-6, "hop_s": 1e-6, "start_s_1": 3e-6, "start_s_2": 2e-5, "link_share_0": 0.15,
         "link_share_1": 0.4, "link_share_2": 0.75,
     },
+    "paged_decode": {
+        "launch_s": 4e-6, "cta_s": 1e-6, "block_s": 1e-6, "memory_share": 0.9, "load_bytes_per_clock": 40.0,
+        "exposed": 0.06, "merge_s": 2e-6, "split_s": 3e-8,
+    },
+    "copy": {"start_s": 3e-6, "link_share": 0.85},
+    "elementwise": {"launch_s": 2e-6, "memory_share": 0.85},
 }  # fmt: skip
 MOST = {"tensor_share": 1.0, "memory_share": 0.95, "exposed": 1.0, "tail": 1.0, "link_share_2": 1.0, "l2_share": 1.5}
 

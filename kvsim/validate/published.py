@@ -39,7 +39,7 @@ def read(chip: str, op: str, dtype: str, tables: Sequence[str], where: Mapping[s
     """
     parts = []
     for table in tables:
-        own = ROOT / "hardware" / "calibration" / chip / table
+        own = ROOT / "hardware" / "calibration" / (table if "/" in table else f"{chip}/{table}")
         published = folder()
         if own.is_file():
             parts.append(_own(own, op, dtype, where))
@@ -60,12 +60,14 @@ def _frame(path: Path) -> Any:
 def _own(path: Path, op: str, dtype: str, where: Mapping[str, str]) -> Rows:
     """A CSV of kvsim: a column for each name of the shape, `dtype`, `seconds`; of others, those of `where`."""
     frame = _frame(path)
+    if op == "copy" and "dtype" not in frame:
+        frame = frame.rename(columns={"lane": "dtype"})
     missing = [name for name in (*SHAPES[op], *where, "dtype", "seconds") if name not in frame]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]!r}; {op} takes {', '.join(SHAPES[op])}, dtype, seconds")
     kept = frame["dtype"] == dtype
     for name, value in where.items():
-        kept &= frame[name] == value
+        kept &= frame[name].fillna("") == value
     return _rows(op, dtype, frame[kept], 1.0, seconds="seconds")
 
 
