@@ -20,7 +20,7 @@ CLASSES = (
     "launches", "gemm", "attention_decode", "attention_prefill", "copies", "elementwise", "policies", "power",
     "grouped_gemm", "mixed", "collectives",
 )  # fmt: skip
-COMPILERS = 8  # threads that compile a class's kernels before any is timed
+COMPILERS = 8  # threads that compile a class's kernels before any is timed: half of its time at most
 FAILURES = 3  # messages shown of a class
 
 

@@ -146,4 +146,4 @@ def _figures(rig: Rig, watch: Watch, launches: int, seconds: float) -> Measured:
         "temperature_c": rig.gauge.temperature_c(),
         "limit_w": rig.gauge.limit_w(),
     }
-    return Measured(seconds, abs(mean_w - power) / power, clock, mean_w, extra)
+    return Measured(seconds, abs(mean_w - power) / power, clock, power, extra)
