@@ -10,20 +10,23 @@ class Copies:
 
     Attributes:
         blank: blocks that hold nothing. arrived, given_up: blocks that ever came, and went.
-        victims: (run, blocks) given up since somebody last looked, if `remember`.
+        victims: run -> blocks that it had, of those given up since somebody last looked, if `remember`.
     """
 
     def __init__(self, blocks: int, order: Order, remember: bool, turn: Callable[[int], None] | None = None) -> None:
         """`turn`: tells an order that goes by requests or sessions which request comes next."""
         self.blocks = self.blank = blocks
         self.arrived = self.given_up = self.peak = 0
-        self.victims: list[tuple[int, int]] = []
+        self.victims: dict[int, int] = {}
         self._order, self._idle = order, order.idle
         self.turn = turn or _ignored
         self._idle_blocks = 0
         self._pinned: dict[int, list[int]] = {}  # run -> [transfers, blocks set aside, blocks that can be read]
         if remember:
-            order.on_evict = lambda name, blocks: self.victims.append((name, blocks))
+            order.on_evict = self._note
+
+    def _note(self, name: int, blocks: int) -> None:
+        self.victims[name] = max(blocks, self.victims.get(name, 0))
 
     def readable(self, name: int) -> int:
         """Leading blocks of a run that have arrived."""

@@ -83,7 +83,7 @@ class Serving:
     prefetch: Prefetch = "wait"
     prefetch_timeout_s: float = 1.0
     fetch: Fetch = "always"
-    write_buffer_bytes: float = 1.0 * 2**30
+    write_buffer_bytes: float = 4.0 * 2**30
     swap_tier: str = "dram"
 
     def __post_init__(self) -> None:

@@ -57,7 +57,7 @@ class Tiering:
         for number, spec in enumerate(self._specs):
             found.append(Level(spec, self._copies(number, replica), *self._ways(number, replica)))
         levels = Levels(found, self._network, self._layout.block_bytes)
-        tiers = Tiers(levels, self._serving, self._recompute_s)
+        tiers = Tiers(levels, self._serving, self._room.hbm_bytes, self._recompute_s)
         if tiers.writes.watches:
             cache.watch(tiers.writes.note)
         return tiers

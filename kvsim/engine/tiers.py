@@ -45,11 +45,13 @@ class Visit:
 class Tiers:
     """All tiers of one replica."""
 
-    def __init__(self, levels: Levels, serving: Serving, recompute_s: Callable[[int, int], float]) -> None:
-        """`recompute_s`: of so many tokens behind so many others."""
+    def __init__(
+        self, levels: Levels, serving: Serving, hbm_bytes: int, recompute_s: Callable[[int, int], float]
+    ) -> None:
+        """`hbm_bytes`: of the pool above. `recompute_s`: of so many tokens behind so many others."""
         self.all, self.levels, self.tallies = levels, levels.levels, levels.tallies
         self.serving, self.network, self.block_bytes = serving, levels.network, levels.block_bytes
-        self.writes = Writes(levels, serving.write_buffer_bytes)
+        self.writes = Writes(levels, serving.write_buffer_bytes, hbm_bytes)
         self.on_ready: Callable[[Sequence], None] = _nobody  # told each request that may be planned again
         self._recompute_s, self._first = recompute_s, self.levels[0].copies
         self.coming: dict[int, Prefetch] = {}  # by run

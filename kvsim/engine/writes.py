@@ -12,17 +12,17 @@ class Writes:
     """A tier passes what has arrived to the next; what it loses before that waits in a buffer, as all from HBM does.
 
     Attributes:
-        victims: runs that HBM gave up since the last `flush`; `watches`: whether to note them.
-        buffered_bytes: on their way from the buffer.
+        victims: runs that HBM gave up since the last `flush`, with what it had; `watches`: whether to note them.
+        buffered_bytes: on their way from HBM or the buffer.
     """
 
-    def __init__(self, levels: Levels, buffer_bytes: float) -> None:
+    def __init__(self, levels: Levels, buffer_bytes: float, hbm_bytes: int) -> None:
         self._all, self._levels, self._tallies = levels, levels.levels, levels.tallies
-        self._buffer_bytes = buffer_bytes
+        self._buffer_bytes, self._hbm_bytes = buffer_bytes, hbm_bytes
         self._selective = any(level.spec.writes == "selective" for level in levels.levels)
         self._uses: dict[int, tuple[int, int]] = {}  # run -> (requests, the last of them), since HBM has it
         self.watches = self._selective or levels.levels[0].spec.writes == "back"
-        self.victims: list[Run] = []
+        self.victims: dict[int, int] = {}
         self.buffered_bytes = 0
 
     def filled(self, request: int, runs: Sequence[Run]) -> None:
@@ -42,17 +42,17 @@ class Writes:
 
     def note(self, name: int, blocks: int) -> None:
         """HBM gives up a run, of which it had so many blocks."""
-        self.victims.append((name, blocks))
+        self.victims[name] = max(blocks, self.victims.get(name, 0))
 
     def flush(self) -> None:
         """Write what HBM has given up, if its copies are written back; what it lacks counts no uses."""
         if not self.victims:
             return
-        victims, self.victims = self.victims, []
-        for name, _ in victims:
+        victims, self.victims = self.victims, {}
+        for name in victims:
             self._uses.pop(name, None)
         if self._levels[0].spec.writes == "back":
-            self._write(0, victims, lost=True)
+            self._write(0, victims.items(), lost=True)
 
     def set_aside(self, number: int, pieces: Sequence[Piece]) -> list[Piece]:
         """The pieces that a level has room for, pinned there; what goes for them may be written to the next level."""
@@ -65,19 +65,19 @@ class Writes:
             else:
                 copies.unpin(piece[0])
         if copies.victims:
-            victims = list(copies.victims)
-            copies.victims.clear()
-            self._write(number + 1, victims, lost=True)
+            victims, copies.victims = copies.victims, {}
+            self._write(number + 1, victims.items(), lost=True)
         return taken
 
     def _write(self, number: int, runs: Iterable[Run], request: int = -1, lost: bool = False) -> None:
-        """Copy what a level lacks of runs from the one above; from the buffer if that is HBM, or they are `lost` there.
+        """Copy what a level lacks of runs from the one above; from the buffer if they are `lost` there.
 
         `request`: that filled them, if it is known.
         """
         copies, tally = self._levels[number].copies, self._tallies[number]
         above = self._levels[number - 1].copies if number and not lost else None
-        pieces, room = [], self._buffer_bytes - self.buffered_bytes
+        # what HBM fills stays there until it is written; what it or another tier loses needs the buffer
+        pieces, room = [], (self._buffer_bytes if lost else self._hbm_bytes) - self.buffered_bytes
         for name, blocks in runs:
             have = copies.expected(name)
             if have >= blocks:
