@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 
-from kvsim.cost.rates import EFFICIENCY
+from kvsim.cost.devices.flash import read_bytes_per_s, write_bytes_per_s
+from kvsim.cost.lanes import COPY_SHARE
 from kvsim.engine.flows import Link, Way
 from kvsim.specs.devices import Drive
 from kvsim.specs.hardware import Machine
@@ -77,7 +78,7 @@ class Roads:
             cost = 1 / hop.bytes_per_s if hop.bytes_per_s < inf else 0.0
             cost = max(cost, random.get(hop.resource, 0.0))
             if "host link" in hop.resource:
-                cost /= EFFICIENCY["copy"][1]
+                cost /= COPY_SHARE
             costs[hop.resource] = cost * (1 if hop.resource in self._of_chip else self.tp)
         way = tuple((self._link(name, replica), cost) for name, cost in costs.items())
         own = max((cost for name, cost in costs.items() if name not in self._chips_way), default=0.0)
@@ -92,8 +93,8 @@ class Roads:
 
 
 def _random_s_per_byte(tier: Tier, read: bool, request_bytes: float) -> float:
-    """Of requests of this size in any order: a drive does so many a second, however small they are."""
-    drive = tier.device
+    """Of requests of this size, as many at once as the drives serve: small ones are bound by operations, not bytes."""
+    drive, of_drive = tier.device, read_bytes_per_s if read else write_bytes_per_s
     if not isinstance(drive, Drive):
         return 0.0
-    return 1 / (tier.count * (drive.random_read if read else drive.random_write) * request_bytes)
+    return 1 / (tier.count * float(of_drive(drive, request_bytes, drive.queue_depth)))

@@ -74,7 +74,7 @@ class Tiering:
     def _request_bytes(self, spec: TierSpec) -> float:
         """What is contiguous in a tier."""
         layers = 2 * self._layout.geo.model.layers  # keys and values apart
-        parts = {"page": 1, "layer": layers, "token": layers * self._layout.block_tokens}[spec.pages]
+        parts = {"page_first": 1, "layer_first": layers, "token_first": layers * self._layout.block_tokens}[spec.layout]
         return self._layout.block_bytes / parts
 
     def _copies(self, number: int, replica: int) -> Copies:

@@ -9,7 +9,7 @@ from kvsim.traits.eviction import Eviction, online
 from kvsim.traits.policy import parameters, require
 
 Writes = Literal["through", "back", "selective"]
-Pages = Literal["page", "layer", "token"]
+Order = Literal["page_first", "layer_first", "token_first"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class TierSpec:
         eviction: order in which copies are given up, see `kvsim list prefix`.
         writes: what comes from the tier above is written when it is filled there (through), when it is given up there
             (back), or when a second request has used it (selective).
-        pages: what is contiguous in this tier, and so one request of a transfer: a block over all layers (page), one
-            layer's keys or values of it (layer), or those of one token (token).
+        layout: what is contiguous in this tier, and so one request of a transfer: a block over all layers (page_first),
+            one layer's keys or values of it (layer_first), or those of one token (token_first).
         shared: whether all replicas of a host find what any of them wrote; remote tiers always are, between all hosts.
     """
 
@@ -31,12 +31,12 @@ class TierSpec:
     bytes: str = ""
     eviction: str = "lru"
     writes: str = "through"
-    pages: str = "page"
+    layout: str = "page_first"
     shared: bool = False
 
     def __post_init__(self) -> None:
         online(self.eviction)
-        for key, kind in (("writes", Writes), ("pages", Pages)):
+        for key, kind in (("writes", Writes), ("layout", Order)):
             known = ", ".join(get_args(kind))
             require(getattr(self, key) in get_args(kind), f"{key} must be one of {known}, but got {getattr(self, key)}")
         require(not self.bytes or self.most_bytes > 0, f"bytes must be more than 0, but got {self.bytes}")
