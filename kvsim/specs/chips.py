@@ -63,9 +63,31 @@ class Link(Spec):
         return kind
 
 
+class Cpu(Spec):
+    """The host's processors, all sockets together, as attention on them sees it.
+
+    Attributes:
+        sockets: NUMA nodes; a thread reads its own node's memory at full rate, another's at `remote_share` of it.
+        flops: of fused multiply-adds in the widest vectors, all cores. flops_share: what kernels reach of it.
+        line: bytes that a gathered row is rounded up to, and how much prefetchers lose on short rows: `row_loss` bytes
+            are fetched in vain for every row that does not follow the one before.
+        dispatch: seconds to wake the threads and to gather them again.
+    """
+
+    sockets: Count
+    cores: Count
+    flops: FlopsPerS = Field(gt=0)
+    flops_share: float = Field(gt=0, le=1)
+    remote_share: float = Field(gt=0, le=1)
+    line: Bytes = Field(gt=0)
+    row_loss: Bytes = Field(ge=0)
+    dispatch: Seconds = Field(ge=0)
+
+
 class Host(Spec):
     """The machine around the chips: its DRAM serves all of them."""
 
     name: str
     memory: Memory
+    cpu: Cpu | None = None
     sources: dict[str, str] = Field(default_factory=dict)

@@ -16,7 +16,7 @@ HOST = "host"
 _LANES = {
     "nvme": ("nvme_read", "nvme_write"),
     "csd": ("nvme_read", "nvme_write"),
-    "cxl": ("h2d", "d2h"),
+    "cxl": ("cxl", "cxl"),
     "remote": ("nic", "nic"),
 }
 _TIERS = {"nvme": "flash", "csd": "flash", "cxl": "cxl", "remote": "remote"}

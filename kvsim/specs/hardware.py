@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Optional
 from pydantic import Field
 
 from kvsim.errors import unknown
-from kvsim.specs.chips import DTYPE_BYTES, Chip, Host, Link, Memory, Peaks
+from kvsim.specs.chips import DTYPE_BYTES, Chip, Cpu, Host, Link, Memory, Peaks
 from kvsim.specs.devices import Attached, Switch
 from kvsim.specs.graph import Device, Node, tiers
 from kvsim.specs.load import Count, Spec, UsdPerHour
@@ -16,7 +16,7 @@ from kvsim.specs.tiers import Resource, Tier
 if TYPE_CHECKING:
     from kvsim.cost.calibration import Calibrated
 
-__all__ = ["DTYPE_BYTES", "Chip", "Host", "Link", "Machine", "Memory", "Peaks", "System"]
+__all__ = ["DTYPE_BYTES", "Chip", "Cpu", "Host", "Link", "Machine", "Memory", "Peaks", "System"]
 
 
 class System(Spec):
