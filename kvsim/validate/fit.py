@@ -15,7 +15,8 @@ from kvsim.cost.curves import Floats
 from kvsim.specs.hardware import Chip
 from kvsim.validate.instep import beside_chunk, in_steps
 from kvsim.validate.mixed import with_mixed
-from kvsim.validate.plans import MOST, PLANS, START, Plan
+from kvsim.validate.plan import Plan
+from kvsim.validate.plans import MOST, PLANS, START
 from kvsim.validate.published import read
 from kvsim.validate.residuals import predicted, residuals, residuals_512
 from kvsim.validate.rows import Rows

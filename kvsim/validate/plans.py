@@ -1,8 +1,7 @@
 """What is fitted: for each chip and link its tables, their kernels and sources, and which parameters are known."""
 
-from dataclasses import dataclass, field
-
 from kvsim.cost.calibration import Hot
+from kvsim.validate.plan import Origin, Plan
 
 # Where a fit starts, by class. A share is bounded by 1; so is `exposed`.
 START: dict[str, dict[str, float]] = {
@@ -30,32 +29,6 @@ START: dict[str, dict[str, float]] = {
     "elementwise": {"launch_s": 2e-6, "memory_share": 0.85},
 }  # fmt: skip
 MOST = {"tensor_share": 1.0, "memory_share": 0.95, "exposed": 1.0, "tail": 1.0, "link_share_2": 1.0, "l2_share": 1.5}
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Who published measurements, and under which licence."""
-
-    source: str
-    licence: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One curve to fit. `given` are parameters that are known rather than fitted; `start` replaces START's."""
-
-    part: str
-    op: str
-    dtype: str
-    kernel: str
-    tables: tuple[str, ...]
-    origin: Origin
-    given: dict[str, float | int | bool] = field(default_factory=dict)
-    start: dict[str, float] = field(default_factory=dict)
-    benchmark: Hot | None = None
-    where: dict[str, str] = field(default_factory=dict)
-    form: str = ""
-    fitted: str = "2026-11-23"
 
 
 _AICONFIGURATOR = Origin("aiconfigurator 0.12.0 (PyPI)", "Apache-2.0")
