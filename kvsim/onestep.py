@@ -9,6 +9,7 @@ from kvsim import find
 from kvsim.cost import cacheops
 from kvsim.cost.dense import dense_ops
 from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
+from kvsim.cost.overheads import NONE, Overheads, launches, step_terms
 from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
@@ -31,6 +32,13 @@ class Step:
     lanes: dict[str, Num]
     kv_bytes: dict[str, Num]
     assumptions: tuple[str, ...]
+    serving: str = ""
+    engine_terms: dict[str, float] | None = None
+
+    @property
+    def engine_seconds(self) -> float | None:
+        """Seconds of the step in an engine, its host and gaps included; None where no serving preset was named."""
+        return None if self.engine_terms is None else sum(self.engine_terms.values())
 
     @property
     def bound(self) -> str:
@@ -60,8 +68,10 @@ class Step:
             }
             for op, seconds, bound, source in zip(self.ops, self.op_seconds, self.bounds, self.sources, strict=True)
         ]
+        engine = {"serving": self.serving, "seconds": self.engine_seconds, "terms": self.engine_terms}
         return {
             "seconds": _plain(self.seconds),
+            **({"engine": engine} if self.engine_terms is not None else {}),
             "bound": self.bound,
             "ops": ops,
             "lanes": {lane: _plain(seconds) for lane, seconds in self.lanes.items()},
@@ -86,6 +96,7 @@ def step(
     fidelity: str = "ideal",
     block_tokens: int = 16,
     weight_dtype: str = "",
+    serving: str = "",
 ) -> Step:
     """One step of one replica.
 
@@ -95,9 +106,10 @@ def step(
             and one prefill chunk of `chunk` tokens on top of `past` earlier ones.
         batch, context, generated: whole numbers, or integer arrays of one shape: seconds and Ops are then arrays.
         tp: chips that share the model; 0 for all of the system.
+        serving: a preset whose engine the step is one of: `engine_terms` then says what it costs beyond its Ops.
 
     Raises:
-        UserError: an unknown name, a figure out of range.
+        UserError: an unknown name, a figure out of range, an array with `serving`.
     """
     if phase == "session":
         raise UserError("phase session is no single step: kvsim.session has its costs")
@@ -114,8 +126,8 @@ def step(
     sequences, tokens = _count("batch", batch), _count("context", context)
     rates = Rates.of(machine, tp)
     if phase == "prefill":
-        ops = _prefill(layout, sequences, tokens, 0, whole=True)
-        ops += dense_ops(layout.geo, sequences * tokens, sequences)
+        others = _prefill(layout, sequences, tokens, 0, whole=True)
+        width, heads = sequences * tokens, sequences
         held = layout.allocated_while_prefilling(np.atleast_1d(tokens)) * np.atleast_1d(sequences)
         kv_bytes = _tiers(layout, held)
     else:
@@ -126,23 +138,40 @@ def step(
         kv_bytes = _tiers(layout, rows[[layout.hbm_row, layout.home_row]])
         rows = rows if np.ndim(tokens) or np.ndim(sequences) else rows[:, 0]
         extra, more = 0, 0
-        ops = []
+        others = []
         fetched = rows[layout.link_row] if layout.offloaded else 0
         returned = fetched if layout.policy.placement.returns_everything() else sequences * layout.moved_token_bytes
         if phase == "mixed":
             extra, more = int(_count("chunk", chunk)), 1
             before = int(_count("past", past, 0))
-            ops = _prefill(layout, 1, extra, before, whole=False)
+            others = _prefill(layout, 1, extra, before, whole=False)
             fetched = fetched + before * layout.moved_token_bytes
             returned = returned + extra * layout.moved_token_bytes
-        ops = (
-            dense_ops(layout.geo, sequences + extra, sequences + more)
-            + _decode(layout, sequences, rows, more > 0)
-            + ops
-        )
+        width, heads = sequences + extra, sequences + more
+        others = _decode(layout, sequences, rows, more > 0) + others
         if layout.offloaded:
-            ops += cacheops.link_ops(layout, fetched, returned)
-    return _assemble(layout, rates, ops, kv_bytes, machine.name, tp)
+            others += cacheops.link_ops(layout, fetched, returned)
+    overheads = _overheads(serving)
+    ops = dense_ops(layout.geo, width, heads, overheads) + others
+    found = _assemble(layout, rates, ops, kv_bytes, machine.name, tp)
+    if not serving:
+        return found
+    if any(map(np.ndim, (found.seconds, width, heads))):
+        raise UserError("serving: an engine's terms are of one step: give whole numbers, no arrays")
+    prompts = phase != "decode"
+    padded = dense_ops(layout.geo, overheads.padded(int(width), prompts), heads, overheads) + others
+    work_s = float(_assemble(layout, rates, padded, kv_bytes, machine.name, tp).seconds)
+    count = overheads.launched(int(width), prompts, launches(padded, (GPU, PEER)), layout.geo.model.layers)
+    terms = step_terms(overheads, work_s, float(found.seconds), count, int(heads))
+    return replace(found, serving=serving, engine_terms=terms)
+
+
+def _overheads(serving: str) -> Overheads:
+    if not serving:
+        return NONE
+    from kvsim.replay import serving_preset
+
+    return serving_preset(serving).overheads
 
 
 def _decode(layout: Layout, sequences: Num, rows: Ints, beside_chunk: bool) -> list[Op]:

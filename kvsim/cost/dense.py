@@ -3,14 +3,15 @@
 from kvsim.cost.geometry import Geometry
 from kvsim.cost.kernels import ACTIVATION_BYTES, all_reduce, elementwise, gemm, grouped_gemm
 from kvsim.cost.op import Num, Op
+from kvsim.cost.overheads import LAYER_KERNELS, NONE, Overheads
 
 
-def dense_ops(geo: Geometry, tokens: Num, rows: Num) -> list[Op]:
+def dense_ops(geo: Geometry, tokens: Num, rows: Num, overheads: Overheads = NONE) -> list[Op]:
     """Ops for `tokens` tokens through all layers and `rows` of them through the head, on one chip of the replica."""
-    return layer_ops(geo, tokens) + head_ops(geo, rows)
+    return layer_ops(geo, tokens, overheads) + head_ops(geo, rows, overheads)
 
 
-def layer_ops(geo: Geometry, tokens: Num) -> list[Op]:
+def layer_ops(geo: Geometry, tokens: Num, overheads: Overheads = NONE) -> list[Op]:
     """Embedding and all layers for `tokens` tokens."""
     model, tp = geo.model, geo.tp
     row_bytes = tokens * model.hidden * ACTIVATION_BYTES
@@ -19,19 +20,22 @@ def layer_ops(geo: Geometry, tokens: Num) -> list[Op]:
     ops += _mlp(geo, tokens)
     # A norm reads the layer's output and the residual, writes the sum and the normed row.
     ops.append(elementwise("norm", 4 * row_bytes, model.norms_per_layer, model.layers))
+    more = overheads.layer_kernels - LAYER_KERNELS
+    if more > 0:  # passes that this engine does not fuse: each reads and writes a row of the hidden state
+        ops.append(elementwise("unfused_passes", 2 * more * row_bytes, more, model.layers))
     if tp > 1:
         ops.append(all_reduce("all_reduce", row_bytes, tp, 2 * model.layers))
     return [*ops, elementwise("final_norm", 2 * row_bytes)]
 
 
-def head_ops(geo: Geometry, rows: Num) -> list[Op]:
+def head_ops(geo: Geometry, rows: Num, overheads: Overheads = NONE) -> list[Op]:
     """Logits and sampling of `rows` tokens."""
     model, tp = geo.model, geo.tp
     ops = [gemm("lm_head", rows, model.vocab / tp, model.hidden, "bf16")]
     if tp > 1:
         ops.append(all_reduce("gather_logits", rows * model.vocab * ACTIVATION_BYTES, tp))
     # fp32 logits: written, then read by softmax, top-k/top-p and the draw.
-    return [*ops, elementwise("sampling", rows * model.vocab * 4.0 * 4, launches=4)]
+    return [*ops, elementwise("sampling", rows * model.vocab * 4.0 * 4, overheads.sampling_kernels)]
 
 
 def _projections(geo: Geometry, tokens: Num) -> list[Op]:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from kvsim.cost import affine, cacheops
 from kvsim.cost.dense import head_ops, layer_ops
 from kvsim.cost.geometry import Geometry, LayerKind
-from kvsim.cost.op import Num, Op
+from kvsim.cost.op import GPU, PEER, Num, Op
+from kvsim.cost.overheads import NONE, Overheads, launches
 from kvsim.cost.rates import EFFICIENCY, Rates
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped
@@ -24,14 +25,16 @@ class Pricer:
     sum of their tokens weighted by layers, so that 32 budgets cost no more than one.
     """
 
-    def __init__(self, layout: Layout, rates: Rates, graph_sizes: Sequence[int] = ()) -> None:
-        self.layout, self.rates = layout, rates
+    def __init__(self, layout: Layout, rates: Rates, overheads: Overheads = NONE) -> None:
+        self.layout, self.rates, self.overheads = layout, rates, overheads
         self._layers_s: list[float] = []
         self._head_s: list[float] = []
-        self._padded = [next(s for s in graph_sizes if s >= n) for n in range(max(graph_sizes, default=-1) + 1)]
+        captured = range(overheads.largest_graph + 1)
+        self._padded = [[overheads.padded(n, prompts) for n in captured] for prompts in (False, True)]
         self._end: dict[int, float] = {}
         self._compile_decode()
         self._compile_chunks()
+        self._compile_launches()
         self.works_at_end = self.prompt_end(1 << 20) > 0
         self.units = layout.policy.placement.units(layout.geo)
         self.token_bytes = layout.moved_token_bytes
@@ -43,21 +46,22 @@ class Pricer:
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
-    def dense(self, tokens: int, sequences: int) -> float:
+    def dense(self, tokens: int, sequences: int, prompts: bool = False) -> float:
         """GPU and peer-link seconds of all that does not touch the cache; batches pad to graph sizes."""
-        rows = self._padded[tokens] if tokens < len(self._padded) else tokens
+        padded = self._padded[prompts]
+        rows = padded[tokens] if tokens < len(padded) else tokens
         if rows >= len(self._layers_s):
             self._tabulate(self._layers_s, layer_ops, rows)
         if sequences >= len(self._head_s):
             self._tabulate(self._head_s, head_ops, sequences)
         return self._layers_s[rows] + self._head_s[sequences]
 
-    def _tabulate(self, table: list[float], build: Callable[[Geometry, Num], list[Op]], size: int) -> None:
+    def _tabulate(self, table: list[float], build: Callable[[Geometry, Num, Overheads], list[Op]], size: int) -> None:
         """Extend a table of `build`'s seconds beyond `size`, twice as far each time."""
         while size >= len(table):
             sizes = np.arange(len(table), 2 * max(len(table), 512))
             total: Num = np.zeros(len(sizes))
-            for op in build(self.layout.geo, sizes):
+            for op in build(self.layout.geo, sizes, self.overheads):
                 total = total + self.rates.seconds(op)
             table += np.asarray(total).tolist()
 
@@ -74,6 +78,29 @@ class Pricer:
             ]
             found = self._end[prompt] = float(sum(self.rates.seconds(op) for op in ops))
         return found
+
+    # -- launches ----------------------------------------------------------------------------------------------------
+
+    def _compile_launches(self) -> None:
+        """Count what the host launches, with and without graphs: what does not touch the cache, decodes, chunks."""
+        layout, one, zero = self.layout, self.overheads, 0.0
+        self._launch_s, self._captured = one.launch_s, one.largest_graph
+        dense = layer_ops(layout.geo, 1, one) + head_ops(layout.geo, 1, one)
+        decode = [op for k in layout.kinds for op in cacheops.decode_ops(layout, k, zero, zero, zero, zero)]
+        chunk = [op for k in layout.kinds for op in cacheops.chunk_ops(layout, k, zero, zero, zero)]
+        counts = [launches(ops, (GPU, PEER)) for ops in (dense, decode, chunk)]
+        self._launched = {
+            (tokens, decodes, chunks): one.launched(
+                tokens, chunks, counts[0] + counts[1] * decodes + counts[2] * chunks, layout.geo.model.layers
+            )
+            for tokens in (one.largest_graph, one.largest_graph + 1)
+            for decodes in (False, True)
+            for chunks in (False, True)
+        }
+
+    def launched(self, tokens: int, decodes: bool, chunks: bool) -> float:
+        """Kernels that the host launches one by one in a step of `tokens` tokens."""
+        return self._launched[(self._captured + (tokens > self._captured), decodes, chunks)]
 
     # -- decode ------------------------------------------------------------------------------------------------------
 
@@ -179,12 +206,15 @@ class Pricer:
             end_s: GPU seconds of what prompts that are complete with this step cost (`prompt_end`).
         """
         new: Any = chunk[0] if chunk else 0  # the same in each of several steps
-        gpu: Num = self.dense(decodes + new, decodes + chunks) + end_s
+        gpu: Num = self.dense(decodes + new, decodes + chunks, chunks > 0) + end_s
         if decodes:
             kernels = self._beside_chunk if chunk else self._decode
             gpu = self._decode_s(kernels, decodes, rows) + (gpu + kernels.latency)
         if chunk:
             gpu = self._chunk_s(chunk) + (gpu + self._chunk_latency)
+        if chunks or decodes > self._captured:  # kernels outside of graphs take the host no less
+            least_s = self._launch_s * self.launched(decodes + new, decodes > 0, chunks > 0)
+            gpu = max(gpu, least_s) if isinstance(gpu, float) else np.maximum(gpu, least_s)
         if not self.units:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)

@@ -78,7 +78,7 @@ def simulate(
         model = model.model_copy(update={"dtype": serving.weight_dtype})
     layout = Layout(policy, model, tp, serving.block_tokens)
     room = capacity(machine, layout, serving)
-    pricer = Pricer(layout, Rates.of(machine, tp), serving.graph_sizes)
+    pricer = Pricer(layout, Rates.of(machine, tp), serving.overheads)
     clock = Clock()
     columns = Columns.empty(trace.arrival_s.copy(), trace.prompt_tokens, trace.output_tokens)
     caching = prefix_cache(serving, trace) if serving.prefix_caching and policy.reuse == "prefix" else None
