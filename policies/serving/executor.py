@@ -1,4 +1,4 @@
-"""kvsim's own executor (`kernels_ref.executor`), whose GPU seconds are what a replay is timed by: no host, no API.
+"""kvsim's own executor (kernels_ref/executor), whose GPU seconds are what a replay is timed by: no host, no API.
 
 Decodes run as CUDA graphs. Scheduling is vLLM's, so that executed and simulated schedules can be compared with it.
 """
