@@ -33,11 +33,12 @@ def validate_command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Hold predictions against what was measured: WHAT is kernels (the default), steps, replays, policies or engines.
+    """Hold predictions against what was measured: kernels, steps, replays, policies, engines, or your log.
 
-    Curves were fitted to one half of the shapes and are held to the other, by whole groups of shapes. Figures are of
-    |predicted / measured - 1|: median, 9 of 10, worst. Published measurements are read from KVSIM_SHARED; without
-    them, the residuals that were committed with the curves are shown, and marked.
+    WHAT is one of the first five; without it, kernels. Curves were fitted to one half of the shapes and are held to the
+    other, by whole groups of shapes. Figures are of |predicted / measured - 1|: median, 9 of 10, worst. Published
+    measurements are read from KVSIM_SHARED; without them, the residuals that were committed with the curves are shown,
+    and marked.
 
     \b
     kvsim validate
