@@ -41,31 +41,33 @@ class Promise:
 
 def promises(chip: str, found: Sequence[Priced]) -> list[Promise]:
     """For each model and policy, the graphed decode step with the most tokens of those that `full` was executed at too,
-    or of all where there is none."""
-    decodes = [one for one in found if one.row.phase == "decode" and one.row.graphed and one.row.fidelity == "ideal"]
-    full = {
-        (one.row.model, one.row.tp, one.row.batch, one.row.context): one for one in decodes if one.row.policy == "full"
-    }
+    or of all where there is none; of batches alike in length."""
+    decodes = [
+        one
+        for one in found
+        if one.row.phase == "decode" and one.row.graphed and one.row.fidelity == "ideal" and len(one.row.decodes) == 1
+    ]
+    full = {(one.row.model, one.row.tp, one.row.decodes): one for one in decodes if one.row.policy == "full"}
     shown = []
     for model, tp, policy in dict.fromkeys((one.row.model, one.row.tp, one.row.policy) for one in decodes):
         mine = [one for one in decodes if (one.row.model, one.row.tp, one.row.policy) == (model, tp, policy)]
-        beside = [one for one in mine if (model, tp, one.row.batch, one.row.context) in full]
-        most = max(beside or mine, key=lambda one: (one.row.batch * one.row.context, one.row.batch))
-        row = most.row
-        other = full.get((model, tp, row.batch, row.context))
+        beside = [one for one in mine if (model, tp, one.row.decodes) in full]
+        most = max(beside or mine, key=lambda one: (one.row.context, one.row.batch))
+        row, ((batch, context, prompt),) = most.row, most.row.decodes
+        other = full.get((model, tp, row.decodes))
         published = priced(chip, [replace(row, fidelity="published")])[0].seconds
         shown.append(
             Promise(
                 chip,
                 model,
                 policy,
-                row.batch,
-                row.context,
+                batch,
+                context,
                 most.seconds,
                 None if published == most.seconds else published,
                 row.seconds,
                 other.row.seconds if other else None,
-                room(machine_of(chip), model, policy, tp, row.prompt, row.context),
+                room(machine_of(chip), model, policy, tp, prompt, context),
             )
         )
     return shown

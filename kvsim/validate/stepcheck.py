@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kvsim import find
+from kvsim.cost.op import Num
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
 from kvsim.engine.capacity import activation_bytes
@@ -23,12 +24,13 @@ GRAPHED, UNGRAPHED = "graphs", "launched"
 
 @dataclass(frozen=True)
 class Priced:
-    """A row and what is predicted of it: seconds of the step, bytes of the cache and of all that is allocated."""
+    """A row and what is predicted of it: seconds of the step; bytes of the cache in its home tier; bytes of weights and
+    of what the step works on."""
 
     row: StepRow
     seconds: float
     kv_bytes: int
-    peak_bytes: int
+    working_bytes: int
 
     @property
     def error(self) -> float:
@@ -76,30 +78,24 @@ def priced(chip: str, rows: Sequence[StepRow]) -> list[Priced]:
 
 
 def _priced(hw: str, row: StepRow) -> Priced:
-    pricer, serving = _pricer(hw, row.model, row.policy, row.fidelity, row.tp)
+    pricer, serving = _pricer(hw, row.model, row.policy, row.fidelity, row.tp, row.block)
     layout = pricer.layout
-    columns = _ledger(pricer, row)
-    rows = (columns * row.batch).tolist() if row.batch else ()
-    chunk = pricer.chunk(row.new, row.past) if row.new else None
-    end_s = pricer.prompt_end(row.past + row.new) if row.new and row.phase == "prefill" else 0.0
-    seconds = float(np.asarray(pricer.price(row.batch, rows, chunk, 1 if row.new else 0, end_s)[0]).item())
-    held = row.batch * (columns[[pricer.hbm_row, pricer.home_row]] if row.batch else np.zeros(2, np.int64))
-    if row.new:
-        held = held + layout.allocated_while_prefilling(row.past + row.new)
-    hbm, home = (int(value) for value in held)
-    cache_bytes = home + (hbm if layout.offloaded else 0)
-    tokens = row.batch + row.new
+    ledger = np.zeros(pricer.rows, np.int64)
+    for count, context, prompt in row.decodes:
+        generated = max(1, context - prompt)
+        ledger += count * pricer.ledger_rows(context - generated, generated)[:, -1]
+    features: list[Num] | None = None
+    held, end_s = int(ledger[pricer.home_row]), 0.0
+    for new, past in row.chunks:
+        chunk = pricer.chunk(new, past)
+        features = chunk if features is None else [a + b for a, b in zip(features, chunk, strict=True)]
+        held += int(layout.allocated_while_prefilling(past + new)[1])
+        end_s += pricer.prompt_end(past + new)
+    took = pricer.price(row.batch, ledger.tolist() if row.batch else (), features, len(row.chunks), end_s)[0]
+    sequences = row.batch + len(row.chunks)
+    working = activation_bytes(layout, _sized(serving, row.batch + row.new, sequences))
     weights = int(layout.geo.model.weight_bytes / row.tp)
-    working = activation_bytes(layout, _sized(serving, tokens, row.batch + (1 if row.new else 0)))
-    return Priced(row, seconds, cache_bytes, weights + layout.static_bytes + hbm + working)
-
-
-def _ledger(pricer: Pricer, row: StepRow) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The ledger's rows of one of its sequences at this step."""
-    if not row.batch:
-        return np.zeros(pricer.rows, np.int64)
-    generated = max(1, row.context - row.prompt)
-    return pricer.ledger_rows(row.context - generated, generated)[:, -1]
+    return Priced(row, float(np.asarray(took).item()), held, weights + layout.static_bytes + working)
 
 
 def _sized(serving: Serving, tokens: int, sequences: int) -> Serving:
@@ -109,8 +105,8 @@ def _sized(serving: Serving, tokens: int, sequences: int) -> Serving:
 
 
 @cache
-def _pricer(hw: str, model: str, policy: str, fidelity: str, tp: int) -> tuple[Pricer, Serving]:
-    serving = serving_preset(SERVING)
+def _pricer(hw: str, model: str, policy: str, fidelity: str, tp: int, block: int) -> tuple[Pricer, Serving]:
+    serving = serving_preset(SERVING, {"block_tokens": block})
     layout = Layout(named_policy(policy, fidelity), find.model(model), tp, serving.block_tokens)
     machine = find.machine(hw if tp == 1 else f"{hw}x{tp}")
     return Pricer(layout, Rates.of(machine, tp), serving.overheads), serving
@@ -152,7 +148,7 @@ def groups(chip: str, found: Sequence[Priced], by: tuple[str, ...] = ("model", "
 
 @dataclass(frozen=True)
 class Bytes:
-    """Errors of what was allocated, over rows that say it: of the cache (exact or not), and of the peak."""
+    """Errors of what was allocated, over rows that say it: of the cache (exact or not), and of the peak without it."""
 
     chip: str
     policy: str
@@ -168,7 +164,7 @@ def bytes_of(chip: str, found: Sequence[Priced]) -> Iterator[Bytes]:
     for policy in dict.fromkeys(one.row.policy for one in found):
         mine = [one for one in found if one.row.policy == policy]
         cache_rows = [one for one in mine if one.row.kv_bytes]
-        peaks = np.array([one.peak_bytes / one.row.peak_bytes - 1 for one in mine if one.row.peak_bytes])
+        peaks = np.array([one.working_bytes / _worked(one.row) - 1 for one in mine if one.row.peak_bytes])
         yield Bytes(
             chip,
             policy,
@@ -178,3 +174,8 @@ def bytes_of(chip: str, found: Sequence[Priced]) -> Iterator[Bytes]:
             float(np.median(np.abs(peaks))) if len(peaks) else None,
             float(peaks[np.argmax(np.abs(peaks))]) if len(peaks) else None,
         )
+
+
+def _worked(row: StepRow) -> int:
+    """Bytes of weights and of what a step allocated at most."""
+    return row.weight_bytes + row.peak_bytes - row.before_bytes

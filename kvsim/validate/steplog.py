@@ -1,21 +1,25 @@
-"""Executed steps, `hardware/calibration/<chip>/steps.csv`: one row a step, read as columns.
+"""Executed steps, `hardware/calibration/<chip>/steps.csv`: one row a step, as `kernels_ref.executor.steps` writes them.
 
 | column | meaning |
 |---|---|
-| model, tp, policy, fidelity | what ran; `policy` as kvsim writes it (`headinfer`, `kivi:bits=4`) |
+| model, policy | what ran; `policy` as kvsim writes it (`headinfer`, `kivi:bits=4`) |
+| tp, fidelity, block | chips, ideal or published, tokens of a page; 1, ideal and 16 where the column is missing |
 | phase | decode, prefill or mixed |
-| batch, context, prompt | sequences that decode a token, tokens of each after it, of which `prompt` are its prompt |
-| new, past | a prompt's chunk: tokens, on top of earlier ones; 0 new for none |
+| decodes | `8x2048/2000+1x900/800`: sequences, tokens of each after the step, of which so many are its prompt |
+| chunks | `512@1024+64@0`: new tokens of a prompt, on top of earlier ones; each is its prompt's last |
 | graphed | 1 for a step that ran as a CUDA graph |
-| seconds, noise | GPU seconds of a step (median), and how far apart two such medians were |
-| wall_s | seconds of the host for the same, 0 if not taken |
-| peak_bytes, kv_bytes | allocated by the framework at most, and for the batch's cache, on one chip; 0 if not taken |
-| provenance | device, versions, command |
+| seconds, noise | GPU seconds of a step (median of a series), and how far apart two such medians were |
+| wall_s | seconds of the host for one run alone, until its tokens are there |
+| before_bytes, peak_bytes | allocated by the framework before the step, and at most in it; 0 if not taken |
+| kv_bytes, weight_bytes | set aside for the batch's cache in its home tier; weights |
+| device, driver, torch, triton, command | where it comes from |
 """
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,38 +28,57 @@ from kvsim.errors import UserError
 from kvsim.find import ROOT
 
 FOLDER = ROOT / "hardware" / "calibration"
-TEXTS = ("model", "policy", "fidelity", "phase", "provenance")
-WHOLE = ("tp", "batch", "context", "prompt", "new", "past", "graphed", "peak_bytes", "kv_bytes")
+WHOLE = ("graphed", "before_bytes", "peak_bytes", "kv_bytes", "weight_bytes")
 REAL = ("seconds", "noise", "wall_s")
-COLUMNS = (
-    "model", "tp", "policy", "fidelity", "phase", "batch", "context", "prompt", "new", "past", "graphed", "seconds",
-    "noise", "wall_s", "peak_bytes", "kv_bytes", "provenance",
-)  # fmt: skip
+COLUMNS = ("model", "policy", "phase", "decodes", "chunks", *WHOLE, *REAL, "device", "command")
+MISSING = {"tp": "1", "fidelity": "ideal", "block": "16"}  # of columns that may be
 PHASES = ("decode", "prefill", "mixed")
 PACED_BY_HOST = 900  # prompts' tokens up to which a step that is no graph is paced by its launches
+_DECODES, _CHUNKS = re.compile(r"(\d+)x(\d+)/(\d+)"), re.compile(r"(\d+)@(\d+)")
 
 
 @dataclass(frozen=True)
 class StepRow:
-    """One executed step; fields as in the table above."""
+    """One executed step; fields as in the table above.
+
+    Attributes:
+        decodes: (sequences, context after the step, prompt) of those that decode a token.
+        chunks: (new tokens, past tokens) of prompts.
+    """
 
     model: str
     policy: str
-    fidelity: str
     phase: str
-    provenance: str
-    tp: int
-    batch: int
-    context: int
-    prompt: int
-    new: int
-    past: int
+    decodes: tuple[tuple[int, int, int], ...]
+    chunks: tuple[tuple[int, int], ...]
     graphed: int
+    before_bytes: int
     peak_bytes: int
     kv_bytes: int
+    weight_bytes: int
     seconds: float
     noise: float
     wall_s: float
+    tp: int = 1
+    fidelity: str = "ideal"
+    block: int = 16
+    device: str = ""
+    command: str = ""
+
+    @property
+    def batch(self) -> int:
+        """Sequences that decode a token."""
+        return sum(count for count, _, _ in self.decodes)
+
+    @property
+    def context(self) -> int:
+        """Tokens of all decoding sequences."""
+        return sum(count * context for count, context, _ in self.decodes)
+
+    @property
+    def new(self) -> int:
+        """Prompt tokens read."""
+        return sum(new for new, _ in self.chunks)
 
     @property
     def paced_by_host(self) -> bool:
@@ -65,8 +88,8 @@ class StepRow:
     @property
     def named(self) -> str:
         """Its shape in a few words."""
-        parts = [f"batch {self.batch}, context {self.context:,}"] if self.batch else []
-        parts += [f"{self.new:,} new on {self.past:,}"] if self.new else []
+        parts = [f"{count} x {context:,} tokens" for count, context, _ in self.decodes]
+        parts += [f"{new:,} new on {past:,}" for new, past in self.chunks]
         return f"{self.model}: {', '.join(parts)}"
 
 
@@ -95,16 +118,29 @@ def read_steps(chip: str, root: Path = FOLDER) -> list[StepRow]:
 
 
 def _row(row: dict[str, str], where: str) -> StepRow:
+    row = MISSING | {name: value for name, value in row.items() if value is not None}
+    if row["phase"] not in PHASES:
+        raise UserError(f"{where}: phase must be one of {', '.join(PHASES)}, but got {row['phase']!r}")
+    decodes = _parts(row["decodes"], _DECODES, "8x2048/2000", f"{where}: decodes")
+    chunks = _parts(row["chunks"], _CHUNKS, "512@1024", f"{where}: chunks")
     try:
-        found = {name: row[name] for name in TEXTS}
-        figures = {name: int(row[name]) for name in WHOLE} | {name: float(row[name]) for name in REAL}
-    except (ValueError, TypeError) as error:
+        figures = {name: int(float(row[name] or 0)) for name in (*WHOLE, "tp", "block")}
+        real = {name: float(row[name] or 0) for name in REAL}
+    except ValueError as error:
         raise UserError(f"{where}: {error}") from None
-    if found["phase"] not in PHASES:
-        raise UserError(f"{where}: phase must be one of {', '.join(PHASES)}, but got {found['phase']!r}")
-    if not (0 < figures["seconds"] < float("inf")) or figures["batch"] + figures["new"] < 1:
+    if not (0 < real["seconds"] < float("inf")) or not (decodes or chunks):
         raise UserError(f"{where}: a step has tokens, and takes more than 0 seconds")
-    return StepRow(**found, **figures)  # type: ignore[arg-type]
+    texts = {name: row[name] for name in ("model", "policy", "phase", "fidelity", "device", "command")}
+    return StepRow(decodes=decodes, chunks=chunks, **texts, **figures, **real)  # type: ignore[arg-type]
+
+
+def _parts(text: str, pattern: re.Pattern[str], example: str, where: str) -> tuple[Any, ...]:
+    """The numbers of each of the parts that a plus joins."""
+    matches = [(part, pattern.fullmatch(part)) for part in text.split("+") if part]
+    for part, match in matches:
+        if match is None:
+            raise UserError(f"{where} must be as in {example}, joined by +, but got {part!r}")
+    return tuple(tuple(map(int, match.groups())) for _, match in matches if match)
 
 
 def column(rows: list[StepRow], name: str) -> NDArray[np.float64]:
