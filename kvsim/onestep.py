@@ -1,13 +1,13 @@
 """One step, analytically, by Op and lane: what `kvsim step` and `kvsim.step` show."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kvsim import find
 from kvsim.cost import cacheops
-from kvsim.cost.dense import dense_ops
+from kvsim.cost.dense import dense_ops, head_ops, parted_ops
 from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
 from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
@@ -15,6 +15,7 @@ from kvsim.errors import UserError
 from kvsim.traits.layout import Ints, Layout
 from kvsim.traits.placement import overlapped
 from kvsim.traits.policy import policy as named_policy
+from kvsim.traits.trait import Chunk
 
 PHASES = ("prefill", "decode", "mixed")
 
@@ -115,7 +116,7 @@ def step(
     rates = Rates.of(machine, tp)
     if phase == "prefill":
         ops = _prefill(layout, sequences, tokens, 0, whole=True)
-        ops += dense_ops(layout.geo, sequences * tokens, sequences)
+        ops += _dense(layout, 0, sequences * tokens, sequences)
         held = layout.allocated_while_prefilling(np.atleast_1d(tokens)) * np.atleast_1d(sequences)
         kv_bytes = _tiers(layout, held)
     else:
@@ -135,39 +136,37 @@ def step(
             ops = _prefill(layout, 1, extra, before, whole=False)
             fetched = fetched + before * layout.moved_token_bytes
             returned = returned + extra * layout.moved_token_bytes
-        ops = (
-            dense_ops(layout.geo, sequences + extra, sequences + more)
-            + _decode(layout, sequences, rows, more > 0)
-            + ops
-        )
+        ops = _dense(layout, sequences, extra, sequences + more) + _decode(layout, sequences, rows, more > 0) + ops
         if layout.offloaded:
             ops += cacheops.link_ops(layout, fetched, returned)
     return _assemble(layout, rates, ops, kv_bytes, machine.name, tp)
 
 
+def _dense(layout: Layout, decodes: Num, new: Num, rows: Num) -> list[Op]:
+    """What does not touch the cache: of decoding sequences, and of chunks as far as the prefill lets them pass."""
+    if layout.passes and (np.ndim(new) or new):
+        return parted_ops(layout.geo, decodes, new, layout.passes) + head_ops(layout.geo, rows)
+    return dense_ops(layout.geo, decodes + new, rows)
+
+
 def _decode(layout: Layout, sequences: Num, rows: Ints, beside_chunk: bool) -> list[Op]:
     many, ops = len(layout.kinds), []
     for k, kind in enumerate(layout.kinds):
-        if layout.linear:
-            moved, work = rows[k] * layout.read_token_bytes, rows[k] * (layout.key_dim + layout.value_dim)
-        else:
-            moved, work = rows[many + k], rows[2 * many + k]
-        ops += cacheops.decode_ops(layout, kind, sequences, rows[k], moved, work, beside_chunk)
+        sums = layout.sums(k, sequences, tuple(rows[k : layout.hbm_row : many]))
+        ops += cacheops.decode_ops(layout, kind, sums, beside_chunk)
     return ops
 
 
 def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> list[Op]:
-    limit, ops, policy = layout.policy.retention.prefill_limit(), [], layout.policy
+    ops, prefill = [], layout.policy.prefill
     for kind in layout.kinds:
-        seen = min((w for w in (kind.window, limit) if w is not None), default=None)
-        pairs, attended = cacheops.pairs(new, past, seen)
-        ops += cacheops.chunk_ops(layout, kind, prompts * new, prompts * pairs, prompts * attended)
-        if whole and not np.ndim(new):
-            kv_bytes = int(new) * layout.geo.kv_heads * layout.head_token_bytes
-            ops += [
-                replace(op, count=op.count * int(np.max(prompts)))
-                for op in policy.retention.end_ops(layout.geo, kind, int(new), kv_bytes)
-            ]
+        for seen, part in layout.reading(kind):
+            pairs, attended = cacheops.pairs(new, past, seen)
+            ops += cacheops.chunk_ops(layout, part, Chunk(prompts * new, prompts * pairs, prompts * attended))
+    pairs, attended = cacheops.pairs(new, past, None)
+    ops += prefill.reading_ops(layout.geo, Chunk(prompts * new, prompts * pairs, prompts * attended))
+    if whole:
+        ops += [op.times(prompts) for op in cacheops.end_ops(layout, new)]
     if layout.offloaded and whole:
         token = layout.moved_token_bytes
         ops += cacheops.link_ops(layout, prompts * past * token, prompts * new * token)
@@ -191,6 +190,8 @@ def _assemble(layout: Layout, rates: Rates, ops: list[Op], kv_bytes: dict[str, N
         *notes((op.kind, source) for op, source in zip(ops, sources, strict=True)),
         "GPU work only: no host time, launches captured in CUDA graphs",
     ]
+    if layout.policy.assumed:
+        assumed.append(f"assumed, not measured: {'; '.join(layout.policy.assumed)}")
     if layout.offloaded:
         assumed.append("copies overlap compute unit by unit, double-buffered, from pinned host memory")
     bounds = tuple(rates.bound(op) for op in ops)

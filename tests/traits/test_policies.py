@@ -33,7 +33,7 @@ def stored(text: str, context: int, prompt: int = 1, **more: object) -> int:
 @pytest.mark.parametrize("text", POLICIES)
 def test_the_contract_of_every_policy(text: str, fidelity: str, model: str) -> None:
     laid, full = layout(text, model, fidelity=fidelity), layout("full", model)
-    period = laid.policy.quantizer.period
+    period = laid.policy.period
     contexts = np.array([1, 2, 15, 16, 17, 31, 32, 33, 127, 128, 129, 255, 256, 2003, 2004, 2005, 5000])
     prompts = np.minimum(contexts, 40)
     now, later = laid.stored(prompts, contexts), laid.stored(prompts, contexts + period)
