@@ -101,7 +101,7 @@ class Pricer:
         self._weights: Ints | None = None
         layers = [kind.layers for kind in layout.kinds]
         alike = all(
-            np.allclose(table / many, tables[0] / layers[0], rtol=1e-12)
+            np.allclose(table / many, tables[0] / layers[0], rtol=1e-12, atol=0.0)
             for _, tables in both
             for table, many in zip(tables, layers, strict=True)
         )
@@ -252,7 +252,11 @@ def _merge(
 ) -> None:
     """Add the kernels of `layers` layers to those of others that see as much and price alike, or to the list."""
     for at, (other, count, late, known) in enumerate(found):
-        if other == seen and known.shape == table.shape and np.allclose(known / count, table / layers, rtol=1e-12):
+        if (
+            other == seen
+            and known.shape == table.shape
+            and np.allclose(known / count, table / layers, rtol=1e-12, atol=0.0)
+        ):
             found[at] = (seen, count + layers, late + latency, known + table)
             return
     found.append((seen, layers, latency, table))

@@ -1,5 +1,6 @@
-"""Eviction to a budget: tokens for each layer and head, a scorer, a cadence, a fate of what goes. Most papers are this."""
+"""Eviction to a budget: tokens for each layer and head, a scorer, a cadence, and a fate of what goes."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,16 +81,15 @@ class Budgeted(Retention):
 
     @property
     def _uniform(self) -> bool:
-        return type(self.budget) is Budget and self.budget.fixed is not None and not self.fate.more_tokens
+        return type(self.budget) is Budget and not self.budget.parts and not self.fate.more_tokens
 
     def start(self, prompt: int) -> int | None:
         """With one fixed budget a prompt goes on as if it had been cut to it before."""
         return min(prompt, self.budget.tokens) if self._uniform else None
 
-    def alike(self, prompt: int) -> int:
-        """Prompts above all budgets are cut alike."""
-        fixed = self.budget.fixed
-        return prompt if fixed is None else min(prompt, fixed + 1)
+    def alike(self, prompt: int) -> Hashable:
+        """As the budget says; tokens that stand for dropped ones come with the first one dropped."""
+        return (self.budget.alike(prompt), prompt) if self.fate.more_tokens else self.budget.alike(prompt)
 
     def prefill_limit(self, kind: LayerKind, group: int) -> int | None:
         """`limit`."""

@@ -26,10 +26,14 @@ class Budget:
     tokens: int = 0
     parts: tuple[float, ...] = ()
 
-    @property
-    def fixed(self) -> int | None:
-        """The most tokens that any group keeps, where that does not depend on the prompt."""
-        return None if self.parts else self.tokens
+    def mean(self, prompt: int) -> int:
+        """`uniform` of one prompt."""
+        return self.tokens + sum(max(1, int(part * prompt)) for part in self.parts)
+
+    def alike(self, prompt: int) -> Hashable:
+        """Prompts of one key are cut to the same tokens in every group."""
+        mean = self.mean(prompt)
+        return mean if prompt >= mean else (mean, prompt)
 
     def label(self, geo: Geometry, layer: int) -> Hashable:
         """What tells layers with other budgets apart."""
@@ -63,10 +67,9 @@ class Pyramid(Budget):
     window: int = 32
     beta: int = 20
 
-    @property
-    def fixed(self) -> int | None:
-        """Prompts above this are cut alike: no layer's budget is then bound by the prompt."""
-        return 2 * (self.tokens - self.window) + self.window
+    def alike(self, prompt: int) -> Hashable:
+        """Prompts of twice the budget do not bound any layer."""
+        return prompt if prompt < 2 * self.tokens else -1
 
     def label(self, geo: Geometry, layer: int) -> Hashable:
         """Each layer has its own."""
@@ -105,11 +108,11 @@ class LayerShares(Budget):
     figure: Figure = EVEN
     least: int = 0
 
-    @property
-    def fixed(self) -> int | None:
-        """At least that of the largest layer, whatever the number of layers."""
-        most = max(self.figure.values) / self.figure.mean
-        return None if self.parts else int(2 * self.tokens * most) + self.least
+    def alike(self, prompt: int) -> Hashable:
+        """Prompts above the largest layer's budget do not bound it; twice its share of the figure is surely above."""
+        mean = self.mean(prompt)
+        most = 2 * mean * max(self.figure.values) / self.figure.mean + self.least
+        return mean if prompt >= most else (mean, prompt)
 
     def label(self, geo: Geometry, layer: int) -> Hashable:
         """Each layer has its own."""

@@ -31,6 +31,7 @@ class Groups:
     heads: Ints
     layers: Ints
     kind: Ints
+    layer: Ints  # the first of its kind
     first: Ints  # of each kind
     windows: Ints | None
 
@@ -38,10 +39,14 @@ class Groups:
     def of(cls, kinds: tuple[LayerKind, ...]) -> "Groups":
         """The groups of layer kinds."""
         widest = np.iinfo(np.int64).max
-        rows = [(h, kind.layers, k, kind.window or widest) for k, kind in enumerate(kinds) for h in kind.heads]
-        heads, layers, kind, windows = np.array(rows, np.int64).T
+        rows = [
+            (heads, kind.layers, k, kind.index[0], kind.window or widest)
+            for k, kind in enumerate(kinds)
+            for heads in kind.heads
+        ]
+        heads, layers, kind, layer, windows = np.array(rows, np.int64).T
         first = np.searchsorted(kind, np.arange(len(kinds)))
-        return cls(heads, layers, kind, first, windows if (windows < widest).any() else None)
+        return cls(heads, layers, kind, layer, first, windows if (windows < widest).any() else None)
 
     def by_kind(self, values: Ints) -> Ints:
         """Sums over the groups of each kind: [G, S] to [K, S]."""

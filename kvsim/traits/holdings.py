@@ -52,6 +52,16 @@ class Holdings:
         total = self._everywhere(kept, self._row_bytes, self._joint_bytes)
         return self._with_the_rest(total, kept.sum(axis=1))
 
+    def keys_and_values(self, kept: Ints) -> tuple[Ints, Ints]:
+        """Of the stored bytes, those of keys and of values without any metadata [S]."""
+        dims, total = (self.geo.key_dim, self.geo.value_dim), np.zeros((2, kept.shape[2]), np.int64)
+        key = lambda basis, quantizer, tokens: basis.bytes(quantizer, tokens, *dims).key  # noqa: E731
+        value = lambda basis, quantizer, tokens: basis.bytes(quantizer, tokens, *dims).value  # noqa: E731
+        for copies, part in self._segments(kept):
+            total[0] += (copies * self.rows) @ self._encoded(part, key)
+            total[1] += (copies * self.rows) @ self._encoded(part, value)
+        return total[0], total[1]
+
     def allocated(self, kept: Ints) -> Ints:
         """Bytes that an engine sets aside over all layers [S]."""
         whole = -(-kept.sum(axis=1) // self.block) * self.block
@@ -90,7 +100,7 @@ class Holdings:
         """(copies [G], tokens [G, C, S]) of what sharing makes of kept tokens."""
         if not self.shares:
             return [(self.groups.layers, kept)]
-        each = [self.policy.sharing.segments(self.kinds[k], kept[g]) for g, k in enumerate(self.groups.kind)]
+        each = [self.policy.sharing.segments(self.geo, self.kinds[k], kept[g]) for g, k in enumerate(self.groups.kind)]
         most, none = max(map(len, each)), (0, np.zeros_like(kept[0]))
         padded = [[*segments, *[none] * (most - len(segments))] for segments in each]
         return [

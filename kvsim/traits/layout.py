@@ -16,6 +16,7 @@ and of all layers
     dram, link  bytes allocated in host DRAM, bytes fetched over the host link (only when the cache rests there)
 """
 
+from collections.abc import Hashable
 from dataclasses import replace
 from functools import cached_property
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from kvsim.cost.geometry import LayerKind, cut
 from kvsim.cost.op import Num
 from kvsim.specs.model import Model
+from kvsim.traits.encoding import Parts
 from kvsim.traits.groups import Groups, layer_kinds
 from kvsim.traits.holdings import MANY, Holdings
 from kvsim.traits.placement import DRAM, HBM
@@ -33,7 +35,7 @@ from kvsim.traits.trait import Decode
 
 Ints = NDArray[np.int64]
 _GROW = 4096
-_CURVES = 64  # of prompts that decode unlike each other, kept at a time
+_KEPT = 1 << 23  # figures of curves of prompts that decode unlike each other
 _AT_ONCE = 1 << 20  # counts of tokens by group that are worked on at once
 
 
@@ -64,7 +66,8 @@ class Layout:
         self.home_row = self.hbm_row + (1 if self.offloaded else 0)
         self.link_row = self.hbm_row + 2
         self._curve: Ints = np.zeros((self.rows, 0), np.int64)
-        self._curves: dict[int, Ints] = {}
+        self._curves: dict[Hashable, Ints] = {}
+        self._kept_columns = 0
         self._prefill: Ints = np.zeros((2, 0), np.int64)
 
     # -- of one token ------------------------------------------------------------------------------------------------
@@ -127,7 +130,7 @@ class Layout:
         retention = self.policy.retention
         start = retention.start(prompt)
         if start is None:
-            return self._demand_after(retention.alike(prompt), steps)
+            return self._demand_after(prompt, steps)
         end = start + steps + 1
         if end > self._curve.shape[1]:
             self._curve = self.columns(0, np.arange(max(end + _GROW, 2 * self._curve.shape[1])))
@@ -135,13 +138,16 @@ class Layout:
 
     def _demand_after(self, prompt: int, steps: int) -> Ints:
         """The same for a prompt with a curve of its own; those of the last few prompts are kept."""
-        curve = self._curves.pop(prompt, None)
+        key = self.policy.retention.alike(prompt)
+        curve = self._curves.pop(key, None)
         if curve is None or curve.shape[1] < steps:
-            more = steps if curve is None else 2 * steps
+            self._kept_columns += (more := 1 << max(8, (steps - 1).bit_length())) - (
+                0 if curve is None else curve.shape[1]
+            )
             curve = self.columns(prompt, np.arange(prompt + 1, prompt + more + 1))
-        self._curves[prompt] = curve
-        if len(self._curves) > _CURVES:
-            del self._curves[next(iter(self._curves))]
+        self._curves[key] = curve  # the last used is the last
+        while self._kept_columns * self.rows > _KEPT and len(self._curves) > 1:
+            self._kept_columns -= self._curves.pop(next(iter(self._curves))).shape[1]
         return curve[:, :steps]
 
     def allocated_while_prefilling(self, tokens: "int | Ints") -> Ints:
@@ -152,12 +158,21 @@ class Layout:
         return self._prefill[:, tokens]
 
     def prefill_allocated(self, tokens: Ints) -> Ints:
-        """[2, S] bytes in HBM and in the home tier while a prompt is read: before anything is evicted at its end."""
+        """[2, S] bytes in HBM and in the home tier while a prompt is read: before anything is evicted at its end.
+
+        Where layers hold less meanwhile, room for what they hold at its end is set aside.
+        """
+        shares = np.array([self.policy.prefill.passes(self.geo, layer) for layer in self.groups.layer])
 
         def columns(_: Ints, tokens: Ints) -> Ints:
-            return self._columns(self._windowed(np.minimum(self._everywhere(tokens), self._limits[:, None, None])))
+            held = self._everywhere(tokens)
+            if self.passes:
+                held = np.ceil(held * shares[:, None, None]).astype(np.int64)
+            return self._columns(self._windowed(np.minimum(held, self._limits[:, None, None])))
 
         rows = self._in_parts(columns, self.rows, tokens, tokens)
+        if self.passes or self._limits.min() < np.iinfo(np.int64).max:
+            rows = np.maximum(rows, self.rows_at(tokens, tokens))
         return np.stack([rows[self.hbm_row], rows[self.home_row]])
 
     def largest_allocated(self, prompt: Ints, context: Ints) -> tuple[Ints, Ints]:
@@ -175,6 +190,12 @@ class Layout:
 
         total: Ints = self._in_parts(stored, 1, *np.broadcast_arrays(prompt, context))[0]
         return total
+
+    def parts(self, prompt: Ints, context: Ints) -> Parts:
+        """Stored bytes of keys, of values, and of all else [N]."""
+        kept = self.kept(prompt, context)
+        key, value = self.holdings.keys_and_values(kept)
+        return Parts(key, value, self.holdings.stored(kept) - key - value)
 
     def kept(self, prompt: "int | Ints", context: Ints) -> Ints:
         """Tokens by group and class [G, C, S] that rest in the cache."""

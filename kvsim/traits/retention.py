@@ -4,6 +4,7 @@ Token counts are integers. `context` is an array [S] of tokens seen so far (prom
 `prompt` one number or as many; results are by head group and token class: [G, C, S], the groups of all kinds in order.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,8 @@ class Retention(Trait):
         """
         return prompt
 
-    def alike(self, prompt: int) -> int:
-        """The prompt after which decoding goes on as after this one: kept(alike, alike + n) = kept(prompt, prompt + n).
+    def alike(self, prompt: int) -> Hashable:
+        """Prompts of one key decode alike: kept(prompt, prompt + n) is the same for all of them, for every n >= 0.
 
         Of use where `start` is None: one curve then serves all long prompts of a policy with a fixed budget.
         """

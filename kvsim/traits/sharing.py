@@ -24,7 +24,7 @@ class Sharing(Trait):
     linear = True  # bytes are proportional to tokens
     aligned = False  # layers share a row token by token, so all must keep the same tokens
 
-    def segments(self, kind: LayerKind, tokens: Ints) -> list[tuple[int, Ints]]:
+    def segments(self, geo: Geometry, kind: LayerKind, tokens: Ints) -> list[tuple[int, Ints]]:
         """(copies, tokens): each layer reads every segment; over the kind's layers it is stored `copies` times."""
         return [(kind.layers, tokens)]
 
