@@ -7,7 +7,7 @@ import numpy as np
 
 from kvsim import find
 from kvsim.cost import cacheops
-from kvsim.cost.dense import dense_ops
+from kvsim.cost.dense import dense_ops, head_ops, parted_ops
 from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
 from kvsim.cost.overheads import NONE, Overheads, launches, step_terms
 from kvsim.cost.rates import Rates
@@ -16,6 +16,7 @@ from kvsim.errors import UserError
 from kvsim.traits.layout import Ints, Layout
 from kvsim.traits.placement import overlapped
 from kvsim.traits.policy import policy as named_policy
+from kvsim.traits.trait import Chunk
 
 PHASES = ("prefill", "decode", "mixed")
 
@@ -127,7 +128,7 @@ def step(
     rates = Rates.of(machine, tp)
     if phase == "prefill":
         others = _prefill(layout, sequences, tokens, 0, whole=True)
-        width, heads = sequences * tokens, sequences
+        decodes, new, heads = 0, sequences * tokens, sequences
         held = layout.allocated_while_prefilling(np.atleast_1d(tokens)) * np.atleast_1d(sequences)
         kv_bytes = _tiers(layout, held)
     else:
@@ -147,19 +148,26 @@ def step(
             others = _prefill(layout, 1, extra, before, whole=False)
             fetched = fetched + before * layout.moved_token_bytes
             returned = returned + extra * layout.moved_token_bytes
-        width, heads = sequences + extra, sequences + more
+        decodes, new, heads = sequences, extra, sequences + more
         others = _decode(layout, sequences, rows, more > 0) + others
         if layout.offloaded:
             others += cacheops.link_ops(layout, fetched, returned)
     overheads = _overheads(serving)
-    ops = dense_ops(layout.geo, width, heads, overheads) + others
+    if overheads.joins_past and phase == "mixed":
+        others += [
+            cacheops.joined_past(layout, part, cacheops.pairs(extra, before, seen)[1])
+            for kind in layout.kinds
+            for seen, part in layout.reading(kind)
+        ]
+    ops = _dense(layout, decodes, new, heads, overheads) + others
     found = _assemble(layout, rates, ops, kv_bytes, machine.name, tp)
     if not serving:
         return found
+    width, prompts = decodes + new, phase != "decode"
     if any(map(np.ndim, (found.seconds, width, heads))):
         raise UserError("serving: an engine's terms are of one step: give whole numbers, no arrays")
-    prompts = phase != "decode"
-    padded = dense_ops(layout.geo, overheads.padded(int(width), prompts), heads, overheads) + others
+    empty = 0 if layout.passes and new else overheads.padded(int(width), prompts) - width
+    padded = _dense(layout, decodes + empty, new, heads, overheads) + others
     work_s = float(_assemble(layout, rates, padded, kv_bytes, machine.name, tp).seconds)
     count = overheads.launched(int(width), prompts, launches(padded, (GPU, PEER)), layout.geo.model.layers)
     terms = step_terms(overheads, work_s, float(found.seconds), count, int(heads))
@@ -174,29 +182,31 @@ def _overheads(serving: str) -> Overheads:
     return serving_preset(serving).overheads
 
 
+def _dense(layout: Layout, decodes: Num, new: Num, rows: Num, overheads: Overheads) -> list[Op]:
+    """What does not touch the cache: of decoding sequences, and of chunks as far as the prefill lets them pass."""
+    if layout.passes and (np.ndim(new) or new):
+        return parted_ops(layout.geo, decodes, new, layout.passes, overheads) + head_ops(layout.geo, rows, overheads)
+    return dense_ops(layout.geo, decodes + new, rows, overheads)
+
+
 def _decode(layout: Layout, sequences: Num, rows: Ints, beside_chunk: bool) -> list[Op]:
     many, ops = len(layout.kinds), []
     for k, kind in enumerate(layout.kinds):
-        if layout.linear:
-            moved, work = rows[k] * layout.read_token_bytes, rows[k] * (layout.key_dim + layout.value_dim)
-        else:
-            moved, work = rows[many + k], rows[2 * many + k]
-        ops += cacheops.decode_ops(layout, kind, sequences, rows[k], moved, work, beside_chunk)
+        sums = layout.sums(k, sequences, tuple(rows[k : layout.hbm_row : many]))
+        ops += cacheops.decode_ops(layout, kind, sums, beside_chunk)
     return ops
 
 
 def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> list[Op]:
-    limit, ops, policy = layout.policy.retention.prefill_limit(), [], layout.policy
+    ops, prefill = [], layout.policy.prefill
     for kind in layout.kinds:
-        seen = min((w for w in (kind.window, limit) if w is not None), default=None)
-        pairs, attended = cacheops.pairs(new, past, seen)
-        ops += cacheops.chunk_ops(layout, kind, prompts * new, prompts * pairs, prompts * attended)
-        if whole and not np.ndim(new):
-            kv_bytes = int(new) * layout.geo.kv_heads * layout.head_token_bytes
-            ops += [
-                replace(op, count=op.count * int(np.max(prompts)))
-                for op in policy.retention.end_ops(layout.geo, kind, int(new), kv_bytes)
-            ]
+        for seen, part in layout.reading(kind):
+            pairs, attended = cacheops.pairs(new, past, seen)
+            ops += cacheops.chunk_ops(layout, part, Chunk(prompts * new, prompts * pairs, prompts * attended))
+    pairs, attended = cacheops.pairs(new, past, None)
+    ops += prefill.reading_ops(layout.geo, Chunk(prompts * new, prompts * pairs, prompts * attended))
+    if whole:
+        ops += [op.times(prompts) for op in cacheops.end_ops(layout, new)]
     if layout.offloaded and whole:
         token = layout.moved_token_bytes
         ops += cacheops.link_ops(layout, prompts * past * token, prompts * new * token)
@@ -220,6 +230,8 @@ def _assemble(layout: Layout, rates: Rates, ops: list[Op], kv_bytes: dict[str, N
         *notes((op.kind, source) for op, source in zip(ops, sources, strict=True)),
         "GPU work only: no host time, launches captured in CUDA graphs",
     ]
+    if layout.policy.assumed:
+        assumed.append(f"assumed, not measured: {'; '.join(layout.policy.assumed)}")
     if layout.offloaded:
         assumed.append("copies overlap compute unit by unit, double-buffered, from pinned host memory")
     bounds = tuple(rates.bound(op) for op in ops)

@@ -229,6 +229,8 @@ def assumptions(run: Simulation, fidelity: str, copies: int, sources: tuple[tupl
     found.append(shape + (" (one over all chips; --tp for smaller ones)" if tp == machine.chips > 1 else ""))
     found += notes(sources or (("gemm", DATASHEET),))
     found.append(f"policy at {fidelity} fidelity")
+    if layout.policy.assumed:
+        found.append(f"assumed, not measured: {'; '.join(layout.policy.assumed)}")
     found.append(
         f"host: scheduling {serving.schedule_step_s * 1e3:g} ms a step and {serving.schedule_seq_s * 1e6:g} us a "
         f"sequence, inputs {serving.prepare_step_s * 1e3:g} ms{', hidden by the step before' * serving.asynchronous}; "

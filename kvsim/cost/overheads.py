@@ -11,6 +11,7 @@ from kvsim.cost.op import Op
 
 Graphs = Literal["full", "piecewise", "none"]
 LAYER_KERNELS = 5  # of a Llama layer that the Ops have: two norms with their residual, rotary, cache write, activation
+LEAST_KERNELS = 4  # where rotary and the cache write are one
 SAMPLING_KERNELS = 4  # softmax, top-k, top-p and the draw
 _PIECES = 3  # launches of a layer whose graph is cut at attention: the graph, the cache write, attention
 
@@ -24,6 +25,7 @@ class Overheads:
         mixed_graphs: how a step that reads prompts runs at these sizes: as one graph, as pieces with attention between
             them, or launched kernel by kernel.
         layer_kernels, sampling_kernels: small kernels that a layer of a Llama, and sampling, are made of.
+        joins_past: whether the rows of a chunk's past are gathered from their pages before attention reads them.
         launch_s: of the host, for a kernel outside of a graph: the GPU waits when its kernels are shorter.
         schedule_step_s, schedule_seq_s: planning a step, and each of its sequences.
         prepare_step_s, prepare_seq_s: building its inputs.
@@ -34,6 +36,7 @@ class Overheads:
     mixed_graphs: Graphs = "full"
     layer_kernels: int = LAYER_KERNELS
     sampling_kernels: int = SAMPLING_KERNELS
+    joins_past: bool = False
     launch_s: float = 0.0
     schedule_step_s: float = 0.0
     schedule_seq_s: float = 0.0

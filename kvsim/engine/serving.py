@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from kvsim.cost.overheads import LAYER_KERNELS, SAMPLING_KERNELS, Graphs, Overheads
+from kvsim.cost.overheads import LAYER_KERNELS, LEAST_KERNELS, SAMPLING_KERNELS, Graphs, Overheads
 from kvsim.traits.eviction import online
 from kvsim.traits.policy import require
 
@@ -36,6 +36,7 @@ class Serving:
         mixed_graphs: how a step with prompts runs at these sizes: one graph (full), pieces between which attention is
             launched (piecewise), or kernel by kernel (none).
         layer_kernels, sampling_kernels: small kernels that a Llama's layer, and sampling, are made of.
+        joins_past: the rows of a chunk's past are gathered from their pages before attention reads them.
         launch_s: host time of launching a kernel outside of a graph.
         schedule_step_s, schedule_seq_s: host time of planning a step, and for each of its sequences.
         prepare_step_s, prepare_seq_s: of building its inputs.
@@ -68,6 +69,7 @@ class Serving:
     mixed_graphs: Graphs = "piecewise"
     layer_kernels: int = LAYER_KERNELS
     sampling_kernels: int = SAMPLING_KERNELS
+    joins_past: bool = False
     launch_s: float = 5e-6
     schedule_step_s: float = 0.4e-3
     schedule_seq_s: float = 10e-6
@@ -94,7 +96,7 @@ class Serving:
         ):  # fmt: skip
             value = getattr(self, name)
             require(0 <= value < float("inf"), f"{name} must be at least 0, but got {value}")
-        for name, least in (("layer_kernels", LAYER_KERNELS), ("sampling_kernels", 1)):
+        for name, least in (("layer_kernels", LEAST_KERNELS), ("sampling_kernels", 1)):
             require(getattr(self, name) >= least, f"{name} must be at least {least}, but got {getattr(self, name)}")
         require(0 <= self.watermark < 1, f"watermark must be in [0, 1), but got {self.watermark}")
         reserved = self.admission == "reserve_output" or not self.static_batches
@@ -121,6 +123,7 @@ class Serving:
             mixed_graphs=self.mixed_graphs,
             layer_kernels=self.layer_kernels,
             sampling_kernels=self.sampling_kernels,
+            joins_past=self.joins_past,
             launch_s=self.launch_s,
             schedule_step_s=self.schedule_step_s,
             schedule_seq_s=self.schedule_seq_s,

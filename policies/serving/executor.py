@@ -1,6 +1,7 @@
 """kvsim's own executor (kernels_ref/executor), whose GPU seconds are what a replay is timed by: no host, no API.
 
-Decodes run as CUDA graphs. Scheduling is vLLM's, so that executed and simulated schedules can be compared with it.
+Decodes run as CUDA graphs, steps with prompts kernel by kernel. Rotary and the cache write are one kernel, sampling is
+a maximum, and a chunk's past is gathered from its pages before attention. Scheduling is vLLM's. launch_s is assumed.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ class Executor(Serving):
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 2048
     prefix_caching: bool = True
+    asynchronous: bool = True
     mixed_graphs: Graphs = "none"
+    layer_kernels: int = 4
+    sampling_kernels: int = 1
+    joins_past: bool = True
     schedule_step_s: float = 0.0
     schedule_seq_s: float = 0.0
     prepare_step_s: float = 0.0

@@ -43,13 +43,24 @@ def test_a_layer_launches_the_kernels_that_a_preset_says() -> None:
     assert fused == 32 * (4 + 4) + 3 + 4  # the cache write is an Op of the cache; embedding, last norm, head; sampling
     more = launches(dense_ops(geo, 1, 1, Overheads(layer_kernels=9)), (GPU, PEER))
     assert more == fused + 4 * 32
+    fewer = launches(dense_ops(geo, 1, 1, Overheads(layer_kernels=4, sampling_kernels=1)), (GPU, PEER))
+    assert fewer == fused - 32 - 3
+
+
+def test_a_past_that_is_gathered_is_read_and_written_once() -> None:
+    joined, paged = pricer(joins_past=True), pricer()
+    took = [one.price(0, (), one.chunk(512, 8192), 1)[0] for one in (joined, paged)]
+    rows = 8192 * 32 * 8 * 256 * 2  # bytes of the past: layers, kv heads, keys and values
+    assert float(took[0]) - float(took[1]) == pytest.approx(2 * rows / (0.8 * 3.35e12))
+    same = [one.price(0, (), one.chunk(512, 0), 1)[0] for one in (joined, paged)]
+    assert same[0] == same[1]
 
 
 def test_launches_are_a_floor_under_steps_without_graphs() -> None:
     eager, graphed = pricer(launch_s=50e-6), pricer(launch_s=50e-6, graph_sizes=(1, 2))
     rows = graphed.ledger_rows(100, 1)[:, 0].tolist()
     kernels = 32 * 10 + 7
-    assert eager.launched(1, True, False) == kernels
+    assert eager.launching.kernels(1, True, False) == kernels
     assert eager.price(1, rows, None, 0)[0] == pytest.approx(kernels * 50e-6)
     assert graphed.price(1, rows, None, 0)[0] < kernels * 50e-6
     long = eager.chunk(8192, 0)
@@ -66,7 +77,7 @@ def test_terms_add_up(asynchronous: bool) -> None:
     assert sum(terms.values()) == pytest.approx(6e-3 + 2e-4 + (0 if asynchronous else 1.4e-3))
 
 
-@pytest.mark.parametrize("serving", ["vllm", "executor", "sarathi"])
+@pytest.mark.parametrize("serving", ["vllm", "executor", "sarathi", "orca"])
 def test_a_run_takes_what_step_says(serving: str) -> None:
     """One request alone: its third decode step, as the clock has it and as `kvsim.step` adds it up."""
     preset = serving_preset(serving)

@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,11 @@ def written(folder: Path, rows: list[StepRow]) -> Path:
 
 
 def test_a_row_is_priced_as_step_prices_it() -> None:
-    """Where the executor pads nothing: a captured batch of 8, and a prompt outside of graphs."""
+    """A captured batch of 8, and a prompt, whose past is gathered and whose kernels are launched one by one."""
     decode, prefill = priced(CHIP, [row(), row(phase="prefill", decodes=(), chunks=((2048, 0),), graphed=0)])
-    assert decode.seconds == pytest.approx(
-        kvsim.step(hw="h100", model="llama-3-8b", batch=8, context=4000, generated=100).seconds
-    )
-    alone = kvsim.step(hw="h100", model="llama-3-8b", phase="prefill", batch=1, context=2048)
-    assert prefill.seconds == pytest.approx(float(alone.seconds))
+    step = partial(kvsim.step, hw="h100", model="llama-3-8b", serving="executor")
+    assert decode.seconds == pytest.approx(step(batch=8, context=4000, generated=100).engine_seconds)
+    assert prefill.seconds == pytest.approx(step(phase="prefill", batch=1, context=2048).engine_seconds)
     assert decode.kv_bytes == 8 * 4000 * 131072
     assert 16e9 < decode.working_bytes < 16.2e9 < prefill.working_bytes
 
