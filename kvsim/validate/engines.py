@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from kvsim import find
+from kvsim.decide.parallel import cores, each
 from kvsim.errors import UserError, unknown
 from kvsim.replay import run
 from kvsim.specs.load import Spec, load
@@ -80,11 +81,12 @@ def engine_checks(name: str | None = None, hw: str | None = None) -> Iterator[En
     known = find.names(FOLDER)
     if name is not None and name not in known:
         raise unknown("engine", name, known)
+    tasks = []
     for file in known if name is None else [name]:
         runs = load(EngineRuns, find.ROOT / FOLDER / f"{file}.yaml")
-        for one in runs.runs:
-            if hw is None or one.hw == hw or one.hw.startswith(f"{hw}x"):
-                yield check(runs, one)
+        tasks += [(runs, one) for one in runs.runs if hw is None or one.hw == hw or one.hw.startswith(f"{hw}x")]
+    found = dict(each(lambda task: check(*task), tasks, cores()))
+    yield from (found[number] for number in range(len(tasks)))
 
 
 def check(runs: EngineRuns, one: EngineRun) -> EngineCheck:

@@ -15,7 +15,8 @@ def signed(share: float | None) -> str:
 
 def engine_lines(found: Sequence[EngineCheck]) -> Iterator[str]:
     """A row a run: measured and predicted means, errors, and the first token without reuse."""
-    yield f"{'run':<27}{'rate':>6}{'ttft':>18}{'':>9}{'e2e':>18}{'':>9}{'tpot':>9}{'ttft p99':>10}{'no reuse':>11}"
+    heads = f"{'ttft':>18}{'':>9}{'e2e':>18}{'':>9}{'tpot':>9}{'ttft p50':>10}{'p99':>9}{'no reuse':>11}"
+    yield f"{'run':<27}{'rate':>6}{heads}"
     for engine in dict.fromkeys(one.engine for one in found):
         yield engine
         for one in (one for one in found if one.engine == engine):
@@ -24,7 +25,8 @@ def engine_lines(found: Sequence[EngineCheck]) -> Iterator[str]:
                 pair = (one.run.measured[name]["mean"], one.predicted[name]["mean"])
                 cells.append(f"{seconds(pair[0]):>9}{seconds(pair[1]):>9}{signed(one.error(name, 'mean')):>9}")
             apart = seconds(one.without_reuse["ttft_s"]["mean"])
-            tail = f"{signed(one.tpot_error):>9}{signed(one.error('ttft_s', 'p99')):>10}{apart:>11}"
+            ranks = f"{signed(one.error('ttft_s', 'p50')):>10}{signed(one.error('ttft_s', 'p99')):>9}"
+            tail = f"{signed(one.tpot_error):>9}{ranks}{apart:>11}"
             yield f"  {one.run.name:<25}{one.run.rate_per_s:>5g}{cells[0]}{cells[1]}{tail}"
     yield "means as measured, as predicted, and predicted / measured - 1; no reuse: the first token without hits"
     for rates in dict.fromkeys(one.rates for one in found):

@@ -1,7 +1,9 @@
 """kvsim's own executor (kernels_ref/executor), whose GPU seconds are what a replay is timed by: no host, no API.
 
 Decodes run as CUDA graphs, steps with prompts kernel by kernel. Rotary and the cache write are one kernel, sampling is
-a maximum, and a chunk's past is gathered from its pages before attention. Scheduling is vLLM's. launch_s is assumed.
+a maximum, and a chunk's past is gathered from its pages before attention. Scheduling is vLLM's. launch_s: the mean of a
+kernel through torch (8.9 us) and one through Triton (14.9 us), of which its layers launch about as many each, measured
+by `kvsim calibrate` on the host of an H100 (launches.csv: tiny and empty, host).
 """
 
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ class Executor(Serving):
     layer_kernels: int = 4
     sampling_kernels: int = 1
     joins_past: bool = True
+    launch_s: float = 12e-6
     schedule_step_s: float = 0.0
     schedule_seq_s: float = 0.0
     prepare_step_s: float = 0.0

@@ -13,7 +13,7 @@ What its host costs, each figure with its source. None comes from the runs that 
   0.31 ms were a step's own overhead: 6.6 ms there and back. Another engine's figure, for want of one of vLLM's.
 - mixed_graphs, graph_tokens: `cudagraph_mode` FULL_AND_PIECEWISE and the captured sizes of vllm/config/compilation.py.
 - layer_kernels: norms with their residual, rotary, silu_and_mul and reshape_and_cache are one kernel each.
-- launch_s: assumed, of an eager kernel through torch.
+- launch_s: of a kernel through torch, measured (kvsim/engine/serving.py).
 """
 
 from dataclasses import dataclass
