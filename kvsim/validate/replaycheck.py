@@ -30,7 +30,11 @@ COMPARED: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Lockstep:
-    """Steps as executed: the model's error on each, and on their sum; `same_preemptions`: as logged, in order."""
+    """Steps as executed: the model's error on each, and on their sum.
+
+    Attributes:
+        same_preemptions: as logged, in order. same_times: requests end when the log says.
+    """
 
     steps: int
     total_error: float
@@ -40,6 +44,7 @@ class Lockstep:
     worst: float
     worst_step: str
     same_preemptions: bool
+    same_times: bool
     executed_s: Floats
     predicted_s: Floats
 
@@ -56,11 +61,12 @@ class Free:
 
 @dataclass(frozen=True)
 class ReplayCheck:
-    """One logged replay."""
+    """One logged replay, both ways."""
 
     replay: Replay
     lockstep: Lockstep
     free: Free
+    peak_bytes: tuple[int, int] | None  # of one chip's memory: allocated by the framework, predicted; None: not logged
 
 
 class _Beside:
@@ -89,16 +95,24 @@ def check(replay: Replay) -> ReplayCheck:
     beside = _Beside()
     executed = _again(replay, lambda simulation, replica: Logged(replay), (beside,))
     predicted = _again(replay, None, ())
-    preempted = tuple(executed.simulation.replicas[0].scheduler.preempted)
-    locked = _lockstep(replay, np.array(beside.predicted_s), preempted == replay.preempted)
-    return ReplayCheck(replay, locked, _free(executed, predicted))
+    locked = _lockstep(replay, np.array(beside.predicted_s), executed)
+    peak = replay.about.get("peak_bytes")
+    both = (int(peak), _allocated(predicted)) if peak else None
+    return ReplayCheck(replay, locked, _free(executed, predicted), both)
+
+
+def _allocated(report: Any) -> int:
+    """Bytes that a framework allocates for a run: weights, work, and all of the cache's room in HBM."""
+    run = report.simulation
+    apart = run.serving.context_bytes + (run.serving.graph_bytes if run.serving.graph_tokens else 0)
+    return int(run.capacity.resident_bytes - apart + run.capacity.pool_bytes["hbm"])
 
 
 def _again(replay: Replay, executor: ExecutorFactory | None, observers: tuple[Any, ...]) -> Any:
     return run(replay.trace, **dict(replay.arguments), loop="open", executor=executor, observers=observers)
 
 
-def _lockstep(replay: Replay, predicted_s: Floats, same: bool) -> Lockstep:
+def _lockstep(replay: Replay, predicted_s: Floats, executed: Any) -> Lockstep:
     executed_s = replay.steps["seconds"][: len(predicted_s)]
     error = predicted_s / executed_s - 1
     size, worst = np.abs(error), int(np.argmax(np.abs(error)))
@@ -112,7 +126,8 @@ def _lockstep(replay: Replay, predicted_s: Floats, same: bool) -> Lockstep:
         p90=float(np.percentile(size, 90)),
         worst=float(error[worst]),
         worst_step=f"step {worst + 1}: {decodes} decodes, {new} prompt tokens",
-        same_preemptions=same,
+        same_preemptions=tuple(executed.simulation.replicas[0].scheduler.preempted) == replay.preempted,
+        same_times=bool(np.allclose(executed.simulation.columns.done_s, replay.requests["done_s"], equal_nan=True)),
         executed_s=executed_s,
         predicted_s=predicted_s,
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kvsim.report.words import percent, seconds
+from kvsim.report.words import amount, percent, seconds
 from kvsim.validate.promise import Promise, promises
 from kvsim.validate.replaycheck import Knee, ReplayCheck
 from kvsim.validate.runtables import signed
@@ -53,7 +53,7 @@ def replay_lines(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> Iterato
     for one in found:
         lock = one.lockstep
         figures = f"{lock.steps:>7,}{signed(lock.total_error):>9}{percent(lock.mean):>8}{percent(lock.median):>8}"
-        same = "as logged" if lock.same_preemptions else "NOT as logged"
+        same = "as logged" if lock.same_preemptions and lock.same_times else "NOT as logged"
         head = f"{one.replay.chip:<12}{one.replay.name:<30}{figures}"
         yield f"{head}{percent(lock.p90):>8}{signed(lock.worst):>9}  {same}; {lock.worst_step}"
     yield ""
@@ -68,6 +68,10 @@ def replay_lines(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> Iterato
         if executed_count or predicted_count:
             share = "-" if one.free.overlap is None else f"{one.free.overlap:.0%}"
             yield f"  preempted {executed_count}, predicted {predicted_count}, {share} the same"
+        if one.peak_bytes:
+            allocated, expected = one.peak_bytes
+            off = signed(expected / allocated - 1)
+            yield f"  peak memory {amount(allocated)}, predicted {amount(expected)} ({off})"
     for knee in knees:
         both = [f"{rate:.3g}/s" if rate else "not reached" for rate in (knee.executed, knee.predicted)]
         off = signed(knee.predicted / knee.executed - 1) if knee.executed and knee.predicted else "-"
@@ -99,7 +103,7 @@ def step_json(found: Mapping[str, Sequence[Priced]]) -> dict[str, Any]:
 
 def replay_json(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> dict[str, Any]:
     """Replays as objects, without their steps."""
-    lock = ("steps", "total_error", "mean", "median", "p90", "worst", "worst_step", "same_preemptions")
+    lock = ("steps", "total_error", "mean", "median", "p90", "worst", "worst_step", "same_preemptions", "same_times")
     return {
         "replays": [
             {
@@ -111,6 +115,7 @@ def replay_json(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> dict[str
                     "preempted": {"executed": one.free.preempted[0], "predicted": one.free.preempted[1]},
                     "overlap": one.free.overlap,
                 },
+                "peak_bytes": one.peak_bytes and {"executed": one.peak_bytes[0], "predicted": one.peak_bytes[1]},
             }
             for one in found
         ],

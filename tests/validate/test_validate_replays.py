@@ -1,5 +1,6 @@
 """Logs of replays: written and read back, in lockstep and free-running, with an executor of made-up seconds."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from kvsim.errors import UserError
 from kvsim.traces.trace import Blocks, Trace
 from kvsim.validate.replaycheck import ReplayCheck, check, checks, doubling, folders, knees, overlap
 from kvsim.validate.replaylog import STEPS, Logged, Recorder, read_replay, write_replay
+from kvsim.validate.steptables import replay_json, replay_lines
 
 
 class Slow:
@@ -59,7 +61,7 @@ def test_a_log_reads_back_as_it_was_run(tmp_path: Path) -> None:
     assert len(replay.steps["seconds"]) == report.figures["steps"]
     assert replay.preempted == tuple(report.simulation.replicas[0].scheduler.preempted) and replay.preempted
     found = check(replay)
-    assert found.lockstep.same_preemptions
+    assert found.lockstep.same_preemptions and found.lockstep.same_times and found.peak_bytes is None
     assert found.free.figures["ttft_s mean"][0] == report.figures["ttft_s"]["mean"]
 
 
@@ -104,10 +106,19 @@ def test_all_logs_of_a_chip_and_the_rate_at_which_latency_doubles(tmp_path: Path
     for rate in (1.0, 2.0, 4.0, 8.0):
         trace = requests(60)
         faster = Trace(trace.name, trace.arrival_s * 10 / rate, trace.prompt_tokens, trace.output_tokens)
-        about = {"family": "burst", "rate_per_s": 4 * rate}
+        about = {"family": "burst", "rate_per_s": 4 * rate, "peak_bytes": 70_000_000_000}
         log(tmp_path / "h100" / "replays" / f"burst-x{rate:g}", 6.0, faster, about)
     assert len(folders("h100", tmp_path)) == 4 and not folders("h200", tmp_path)
     found: list[ReplayCheck] = checks("h100", tmp_path)
+    assert found[0].peak_bytes and 0.8 < found[0].peak_bytes[1] / 70e9 < 1.2
+    text = "\n".join(replay_lines(found, knees(found)))
+    assert (
+        "burst-x8" in text
+        and "as logged" in text
+        and "peak memory 70.0 GB" in text
+        and "the mean latency doubles" in text
+    )
+    json.dumps(replay_json(found, knees(found)), allow_nan=False)
     (knee,) = knees(found)
     assert knee.family == "h100/burst" and knee.rates == (4.0, 8.0, 16.0, 32.0)
     assert knee.executed is None or 4.0 < knee.executed <= 32.0
