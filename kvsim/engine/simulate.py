@@ -79,7 +79,7 @@ def simulate(
         model = model.model_copy(update={"dtype": serving.weight_dtype})
     layout = Layout(policy, model, tp, serving.block_tokens)
     room = capacity(machine, layout, serving)
-    pricer = Pricer(layout, Rates.of(machine, tp), serving.graph_sizes)
+    pricer = Pricer(layout, Rates.of(machine, tp), serving.overheads)
     clock = Clock()
     tiers = below(machine, layout, room, serving, trace, pricer, clock)
     columns = Columns.empty(trace.arrival_s.copy(), trace.prompt_tokens, trace.output_tokens)
