@@ -130,15 +130,31 @@ def stream_ops(tier: str, units: int, grain_bytes: int, fetched: Num, returned: 
     ]
 
 
+# How much longer kernels take while a copy over the host link runs: the median of 12 measurements on an H100 (GEMM and
+# decode attention, both directions, 1 to 64 MiB: 1.2 to 8.6 %), by `kvsim calibrate`, copies.csv: kernel_slowdown.
+SLOWED_BY_COPIES = 0.035
+
+
 def overlapped(lanes: list[Num], units: int) -> Num:
-    """Seconds of a step whose lanes work unit by unit, double-buffered: the slowest sets the pace, plus the fill.
+    """Seconds of a step whose lanes, the chip's first, work unit by unit, double-buffered: the slowest sets the pace,
+    plus the fill. Copies are not slowed by kernels, but kernels by copies.
 
     Of n units, the first must arrive before it is computed and the last leaves after: slowest + (others) / n.
     """
-    slowest: Num = lanes[0]
-    total: Num = lanes[0]
-    for lane in lanes[1:]:
-        plain = isinstance(slowest, float) and isinstance(lane, float)
-        slowest = max(slowest, lane) if plain else np.maximum(slowest, lane)
+    work, *copies = lanes
+    longest = copies[0]
+    for lane in copies[1:]:
+        longest = _larger(longest, lane)
+    work = work + SLOWED_BY_COPIES * _smaller(work, longest)
+    slowest, total = _larger(work, longest), work
+    for lane in copies:
         total = total + lane
     return slowest + (total - slowest) / units
+
+
+def _larger(one: Num, other: Num) -> Num:
+    return max(one, other) if isinstance(one, float) and isinstance(other, float) else np.maximum(one, other)
+
+
+def _smaller(one: Num, other: Num) -> Num:
+    return min(one, other) if isinstance(one, float) and isinstance(other, float) else np.minimum(one, other)
