@@ -16,6 +16,7 @@ from kvsim.engine.simulate import Observer, Simulation, simulate
 from kvsim.errors import UserError, unknown
 from kvsim.report.bound import bound
 from kvsim.report.summary import summarize
+from kvsim.specs.hardware import Machine
 from kvsim.traces.loop import is_closed, note, paced, reuse_notes
 from kvsim.traces.reuse import with_outputs
 from kvsim.traces.trace import Trace
@@ -70,6 +71,7 @@ def run(
     observers: tuple[Observer, ...] = (),
     progress: Callable[[int, int], None] | None = None,
     executor: ExecutorFactory | None = None,
+    machine: Machine | None = None,
 ) -> Report:
     """Replay a trace on a machine under a policy.
 
@@ -89,6 +91,7 @@ def run(
         observers: called after each span of steps.
         progress: called now and then with the requests that have arrived, and with all of them.
         executor: makes what runs a replica's steps instead of the cost model (`kvsim.engine.executor`).
+        machine: that which `hw` names, if it is to be another than the file's: with other curves, say.
 
     Raises:
         UserError: anything that a user can mend.
@@ -117,7 +120,7 @@ def run(
         key: (getattr(workload, key, None) or DEFAULTS[key]) if value is None else value for key, value in given.items()
     }
     settings = {**(getattr(workload, "set", None) or {}), **(settings or {})}
-    machine, chosen = find.machine(names["hw"]), named_policy(names["policy"], fidelity)
+    machine, chosen = machine or find.machine(names["hw"]), named_policy(names["policy"], fidelity)
     copies = (getattr(workload, "replicas", None) or 1) if replicas is None else replicas
     chips = machine.chips if tp is None else tp
     if chips < 1 or machine.chips % chips:

@@ -16,6 +16,7 @@ from kvsim.engine.executor import ExecutedSpan, ExecutorFactory
 from kvsim.engine.replica import Replica, Span
 from kvsim.find import ROOT
 from kvsim.replay import run
+from kvsim.validate import lend
 from kvsim.validate.replaylog import Floats, Logged, Replay, read_replay
 
 FOLDER = ROOT / "hardware" / "calibration"
@@ -85,16 +86,16 @@ def folders(chip: str | None = None, root: Path = FOLDER) -> list[Path]:
     return sorted(path.parent for path in root.glob(f"{chip or '*'}/replays/*/run.json"))
 
 
-def checks(chip: str | None = None, root: Path = FOLDER) -> list[ReplayCheck]:
-    """Every committed log against the model."""
-    return [check(read_replay(folder)) for folder in folders(chip, root)]
+def checks(chip: str | None = None, root: Path = FOLDER, lender: str = "") -> list[ReplayCheck]:
+    """Every committed log against the model; by another chip's curves (`kvsim.validate.lend`) if one is named."""
+    return [check(read_replay(folder), lender) for folder in folders(chip, root)]
 
 
-def check(replay: Replay) -> ReplayCheck:
+def check(replay: Replay, lender: str = "") -> ReplayCheck:
     """One log against the model, both ways."""
     beside = _Beside()
-    executed = _again(replay, lambda simulation, replica: Logged(replay), (beside,))
-    predicted = _again(replay, None, ())
+    executed = _again(replay, lender, lambda simulation, replica: Logged(replay), (beside,))
+    predicted = _again(replay, lender, None, ())
     locked = _lockstep(replay, np.array(beside.predicted_s), executed)
     peak = replay.about.get("peak_bytes")
     both = (int(peak), _allocated(predicted)) if peak else None
@@ -108,8 +109,10 @@ def _allocated(report: Any) -> int:
     return int(run.capacity.resident_bytes - apart + run.capacity.pool_bytes["hbm"])
 
 
-def _again(replay: Replay, executor: ExecutorFactory | None, observers: tuple[Any, ...]) -> Any:
-    return run(replay.trace, **dict(replay.arguments), loop="open", executor=executor, observers=observers)
+def _again(replay: Replay, lender: str, executor: ExecutorFactory | None, observers: tuple[Any, ...]) -> Any:
+    arguments = dict(replay.arguments)
+    machine = lend.machine(arguments["hw"], lender)
+    return run(replay.trace, **arguments, machine=machine, loop="open", executor=executor, observers=observers)
 
 
 def _lockstep(replay: Replay, predicted_s: Floats, executed: Any) -> Lockstep:

@@ -1,6 +1,6 @@
 """Tables of executed steps and replays against the model, as text and JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,6 +28,13 @@ def step_lines(found: Mapping[str, Sequence[Priced]]) -> Iterator[str]:
             yield "  paced by the host (short steps that are launched kernel by kernel)"
             yield from map(_row, paced)
         yield from _bytes(chip, rows)
+
+
+def lent_lines(found: Iterable[tuple[str, Sequence[Group]]]) -> Iterator[str]:
+    """Errors by phase, priced by other chips' curves."""
+    yield "as if their chip had not been measured"
+    for lender, parts in found:
+        yield from (f"{_row(part)[:99].rstrip()}  by {lender}" for part in parts if not part.host)
 
 
 def _row(one: Group) -> str:

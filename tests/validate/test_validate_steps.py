@@ -11,14 +11,16 @@ import pytest
 from click.testing import CliRunner
 
 import kvsim
+from kvsim import find
 from kvsim.cli.validate import validate_command
+from kvsim.cost.calibration import NOTHING
 from kvsim.errors import UserError
-from kvsim.validate import stepcheck, steplog
+from kvsim.validate import lend, stepcheck, steplog
 from kvsim.validate.promise import promises, room
 from kvsim.validate.runplots import scatter
-from kvsim.validate.stepcheck import bytes_of, chip_of, groups, machine_of, priced, step_checks
+from kvsim.validate.stepcheck import bytes_of, chip_of, groups, lent, machine_of, priced, step_checks
 from kvsim.validate.steplog import COLUMNS, StepRow, read_steps
-from kvsim.validate.steptables import promise_lines, step_json, step_lines
+from kvsim.validate.steptables import lent_lines, promise_lines, step_json, step_lines
 
 CHIP = "h100-sxm"
 BASE = {
@@ -94,6 +96,17 @@ def test_chips_of_a_replica_are_apart(tmp_path: Path) -> None:
     written(tmp_path, rows)
     assert list(step_checks(None, tmp_path)) == [CHIP, f"{CHIP} x2"]
     assert (machine_of(CHIP), chip_of("h100")) == ("h100", CHIP)
+
+
+def test_a_chip_as_if_it_had_not_been_measured() -> None:
+    """By the A100's curves steps come out otherwise; by the datasheet as they do where nothing was measured."""
+    found = {CHIP: priced(CHIP, made_up())}
+    both = dict(lent(found, [CHIP, "a100-sxm-80gb"]))
+    assert list(both) == ["a100-sxm-80gb", "datasheet"]
+    assert all(one.median > 0.01 for one in both["a100-sxm-80gb"] if not one.host)
+    assert any("by datasheet" in line for line in lent_lines(both.items()))
+    assert lend.machine("h100").curves is find.machine("h100").curves
+    assert (lend.machine("h100", "rtx-4090").curves or NOTHING).lender == "rtx-4090"
 
 
 def test_promises_and_what_was_kept() -> None:
