@@ -39,6 +39,8 @@ def decode_ops(
         shape["dequantizes"] = True
     elif beside_chunk:
         shape["beside_chunk"] = True
+    if not (share or besides):  # attention runs elsewhere
+        return [cache_write(layout, kind, sequences)]
     ops = [
         cache_write(layout, kind, sequences),
         attention_decode(
@@ -84,7 +86,9 @@ def chunk_ops(layout: Layout, kind: LayerKind, new: Num, pairs: Num, past: Num) 
 
 def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Num | bool]:
     """What coefficients of attention take; a latent cache has kernels of its own, of which none was measured."""
-    return {} if geo.model.latent else {"queries": queries * geo.query_heads, "keys": keys}
+    if geo.model.latent:
+        return {}
+    return {"queries": queries * geo.query_heads, "keys": keys, "head_dim": geo.key_dim}
 
 
 def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:
