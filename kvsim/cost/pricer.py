@@ -50,6 +50,7 @@ class Pricer:
         self._streams = self._compile_streams() if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
         self._beside = self._compile_beside()
+        self.beside_lane = self._slowest_beside()
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -198,6 +199,28 @@ class Pricer:
                 latency, table = affine.probe(build, 3, self.rates)
                 found.append(affine.compiled(latency, [table]))
         return found
+
+    def _slowest_beside(self) -> str:
+        """The lane that attention beside the chip spends most of a long context on; nothing without one."""
+        spent: dict[str, float] = {}
+        for kind in self.layout.kinds if self._beside else ():
+            tokens = 1e6
+            for op in cacheops.beside_ops(self.layout, kind, 1.0, tokens, tokens * self.layout.read_token_bytes):
+                spent[op.lane] = spent.get(op.lane, 0.0) + float(self.rates.seconds(op))
+        return max(spent, key=lambda lane: spent[lane]) if spent else ""
+
+    def beside_sums(self, decodes: int, rows: Any, steps: int) -> list[int]:
+        """[decode steps, sequences, tokens and bytes of each layer kind], summed over the first `steps` steps."""
+        kinds, found = self.kinds, [steps, decodes * steps]
+        for row in rows[: kinds if self.layout.linear else 2 * kinds]:
+            found.append(int(row[:steps].sum()) if isinstance(row, np.ndarray) else int(row) * steps)
+        return found
+
+    def beside_busy_s(self, sums: Sequence[int]) -> float:
+        """Seconds that the chip waited for attention beside it, from such sums."""
+        steps, sequences, *rows = sums
+        latencies = sum(kernels.latency for kernels in self._beside)
+        return float(self._beside_s(sequences, [float(row) for row in rows])) + (steps - 1) * latencies
 
     def _beside_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
         kinds, layout = self.kinds, self.layout
