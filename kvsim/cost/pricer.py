@@ -211,10 +211,9 @@ class Pricer:
 
     def beside_sums(self, decodes: int, rows: Any, steps: int) -> list[int]:
         """[decode steps, sequences, tokens and bytes of each layer kind], summed over the first `steps` steps."""
-        kinds, found = self.kinds, [steps, decodes * steps]
-        for row in rows[: kinds if self.layout.linear else 2 * kinds]:
-            found.append(int(row[:steps].sum()) if isinstance(row, np.ndarray) else int(row) * steps)
-        return found
+        used = rows[: self.kinds if self.layout.linear else 2 * self.kinds]
+        sums = [int(row[:steps].sum()) if isinstance(row, np.ndarray) else int(row) * steps for row in used]
+        return [steps, decodes * steps, *sums]
 
     def beside_busy_s(self, sums: Sequence[int]) -> float:
         """Seconds that the chip waited for attention beside it, from such sums."""
