@@ -58,6 +58,13 @@ class Fpga(Spec):
     start: Seconds = Field(ge=0)
 
 
+class Codec(Spec):
+    """Fixed-function video decoders: `engines` of `rate` bytes/s each, a byte a luma sample."""
+
+    engines: Count
+    rate: BytesPerS = Field(gt=0)
+
+
 class Chip(Spec):
     """One accelerator. `sources` names where each figure comes from, by key."""
 
@@ -70,6 +77,7 @@ class Chip(Spec):
     power: Watts = Field(gt=0)
     idle_power: Watts = Field(ge=0)
     fpga: Fpga | None = None
+    codec: Codec | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
 

@@ -136,7 +136,7 @@ def stream_ops(
     ]
 
 
-def overlapped(lanes: list[Num], units: int) -> Num:
+def overlapped(lanes: list[Num], units: Num) -> Num:
     """Seconds of a step whose lanes work unit by unit, double-buffered: the slowest sets the pace, plus the fill.
 
     Of n units, the first must arrive before it is computed and the last leaves after: slowest + (others) / n.
