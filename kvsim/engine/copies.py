@@ -25,6 +25,14 @@ class Copies:
         if remember:
             order.on_evict = self._note
 
+    @property
+    def pinned(self) -> int:
+        """Runs that transfers use."""
+        return len(self._pinned)
+
+    def __len__(self) -> int:
+        return len(self._idle) + len(self._pinned)
+
     def _note(self, name: int, blocks: int) -> None:
         self.victims[name] = max(blocks, self.victims.get(name, 0))
 

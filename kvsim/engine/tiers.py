@@ -46,9 +46,9 @@ class Tiers:
     """All tiers of one replica."""
 
     def __init__(
-        self, levels: Levels, serving: Serving, hbm_bytes: int, recompute_s: Callable[[int, int], float]
+        self, levels: Levels, serving: Serving, hbm_bytes: int, recompute_s: Callable[[int, int, int], float]
     ) -> None:
-        """`hbm_bytes`: of the pool above. `recompute_s`: of so many tokens behind so many others."""
+        """`hbm_bytes`: of the pool above. `recompute_s`: of tokens, behind others, before those that are new."""
         self.all, self.levels, self.tallies = levels, levels.levels, levels.tallies
         self.serving, self.network, self.block_bytes = serving, levels.network, levels.block_bytes
         self.writes = Writes(levels, serving.write_buffer_bytes, hbm_bytes)
@@ -97,7 +97,9 @@ class Tiers:
         """Begin to copy pieces to the first tier, behind `past` blocks that are there."""
         level = self.levels[number]
         road, blocks = level.out, blocks_of(pieces)
-        if self.serving.fetch == "auto" and self.all.seconds(road, blocks) > self._computing_s(blocks, past):
+        if self.serving.fetch == "auto" and self.all.seconds(road, blocks) > self._computing_s(
+            blocks, past, visit.seq.tokens
+        ):
             self.tallies[number].recomputed += 1
             return
         for name, _, _ in pieces:
@@ -152,7 +154,7 @@ class Tiers:
             pieces, _ = self._beyond(visit, runs, dict(hits), coming=False)
         if pieces and self.serving.fetch == "auto":
             blocks = blocks_of(pieces)
-            if self.all.seconds(self.levels[0].out, blocks) > self._computing_s(blocks, past):
+            if self.all.seconds(self.levels[0].out, blocks) > self._computing_s(blocks, past, seq.tokens):
                 self.tallies[visit.found.get(pieces[0][0], 0)].recomputed += 1
                 return []
         return pieces
@@ -190,7 +192,9 @@ class Tiers:
         if serving.fetch == "auto":
             blocks = blocks_of(pieces)
             coming_s = max(self.network.seconds_left(prefetch.flow) for prefetch in pending if prefetch.flow)
-            if coming_s + self.all.seconds(self.levels[0].out, blocks) > self._computing_s(blocks, past):
+            if coming_s + self.all.seconds(self.levels[0].out, blocks) > self._computing_s(
+                blocks, past, visit.seq.tokens
+            ):
                 return False
         visit.waits_for = len(pending)
         for prefetch in pending:
@@ -232,10 +236,10 @@ class Tiers:
             self._first.unpin(name)
             level = visit.found.get(name, 0)
             farthest = max(farthest, level)
-            self.tallies[level].hits += want - have
+            self.tallies[level].hits += (want - have) * visit.seq.first_plan
             self.tallies[0].read += want - have
         tally, stalled_s = self.tallies[farthest], self.network.clock.now - left_s
-        computing_s = self._computing_s(blocks_of(pieces), past)
+        computing_s = self._computing_s(blocks_of(pieces), past, visit.seq.tokens)
         tally.loads += 1
         tally.slower += stalled_s > computing_s
         tally.stalled_s += stalled_s
@@ -245,9 +249,19 @@ class Tiers:
             visit.away = False
             self.on_ready(visit.seq)
 
-    def _computing_s(self, blocks: int, past: int) -> float:
-        tokens = self.serving.block_tokens
-        return self._recompute_s(blocks * tokens, past * tokens)
+    def worth(self, number: int, blocks: int) -> bool:
+        """Whether a prefix of so many blocks comes from a level, alone on its way, before it would be computed."""
+        roads = {0, number}
+        took = sum(
+            self.levels[at].out.latency_s + blocks * self.block_bytes * self.levels[at].out.alone_s_per_byte
+            for at in roads
+        )
+        return took < self._computing_s(blocks, 0)
+
+    def _computing_s(self, blocks: int, past: int, whole: int = 0) -> float:
+        """Of so many blocks behind `past`, in a prompt of `whole` tokens."""
+        tokens, before = blocks * self.serving.block_tokens, past * self.serving.block_tokens
+        return self._recompute_s(tokens, before, max(1, whole - tokens - before))
 
 
 def _nobody(seq: Sequence) -> None:
