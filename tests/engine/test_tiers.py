@@ -32,10 +32,15 @@ TIERS = [
 
 
 def replayed(
-    trace: Trace, own: dict[str, object], exact: bool = False, hw: str = "h100+nvme+cxl+rdma", **more: object
+    trace: Trace,
+    own: dict[str, object],
+    exact: bool = False,
+    hw: str = "h100+nvme+cxl+rdma",
+    preset: str = "vllm",
+    **more: object,
 ) -> Simulation:
     return simulate(
-        trace, find.machine(hw), find.model("llama-3-8b"), policy("full"), serving_preset("vllm", own),
+        trace, find.machine(hw), find.model("llama-3-8b"), policy("full"), serving_preset(preset, own),
         exact=exact, observers=(checker,), **more,
     )  # type: ignore[arg-type]  # fmt: skip
 
@@ -52,16 +57,18 @@ def replayed(
     budget=st.sampled_from([256, 2048]),
     buffer=st.sampled_from([0, 20e6, 4e9]),
     replicas=st.sampled_from([1, 2]),
+    preset=st.sampled_from(["vllm", "vllm", "orca", "sarathi", "static"]),
+    preemption=st.sampled_from(["recompute", "swap"]),
 )
 def test_random_traces_with_tiers(
     trace: Trace, tiers: str, room: int, prefetch: str, fetch: str, prefixes: str, seqs: int, budget: int,
-    buffer: float, replicas: int,
+    buffer: float, replicas: int, preset: str, preemption: str,
 ) -> None:  # fmt: skip
     """Jumps equal steps, under the invariants; all requests are served, and nothing is left pinned."""
     own: dict[str, object] = {"tiers": tiers, "kv_blocks": room, "prefetch": prefetch, "fetch": fetch}
     own |= {"prefix_cache": prefixes, "max_num_seqs": seqs, "max_num_batched_tokens": budget}
-    own |= {"prefetch_timeout_s": 1e-3, "write_buffer_bytes": buffer}
-    jumps, steps = (replayed(trace, own, exact, replicas=replicas) for exact in (False, True))
+    own |= {"prefetch_timeout_s": 1e-3, "write_buffer_bytes": buffer, "prefix_caching": True, "preemption": preemption}
+    jumps, steps = (replayed(trace, own, exact, preset=preset, replicas=replicas) for exact in (False, True))
     assert outcome(jumps) == outcome(steps)
     done = ~jumps.columns.rejected
     assert np.isfinite(jumps.columns.done_s[done]).all()
