@@ -119,7 +119,9 @@ class Memory:
 
     def runs(self, seq: Sequence) -> list[Run]:
         """Blocks of a sequence that could be found: all but that of the last token to compute."""
-        return self._runs(seq, seq.tokens - 1)
+        if seq.runs is None or seq.runs[0] != seq.tokens:
+            seq.runs = (seq.tokens, self._runs(seq, seq.tokens - 1))
+        return seq.runs[1]
 
     def admit(self, seq: Sequence, hits: list[Run], now: tuple[int, int], whole: tuple[int, int], spare: float) -> bool:
         """Allocate `now` (HBM, home) bytes for a sequence if `whole` would fit, its hits taken."""

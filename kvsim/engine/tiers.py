@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from kvsim.engine.clock import ARRIVAL
+from kvsim.engine.copies import Piece
 from kvsim.engine.flows import Flow
-from kvsim.engine.levels import Levels, Piece, blocks_of
+from kvsim.engine.levels import Levels, blocks_of
 from kvsim.engine.prefix import Run
 from kvsim.engine.sequence import Sequence
 from kvsim.engine.serving import Serving
@@ -102,16 +103,13 @@ class Tiers:
         ):
             self.tallies[number].recomputed += 1
             return
-        for name, _, _ in pieces:
-            level.copies.pin(name)  # before others are given up
+        level.copies.pin([name for name, _, _ in pieces])  # before others are given up
         taken = self.writes.set_aside(0, pieces)
         prefetch = Prefetch(number, taken)
-        for name, _, _ in pieces:
-            if any(name == one for one, _, _ in taken):
-                self.coming[name] = prefetch
-                visit.found[name] = number
-            else:
-                level.copies.unpin(name)
+        for name, _, _ in taken:
+            self.coming[name] = prefetch
+            visit.found[name] = number
+        level.copies.unpin([name for name, _, _ in set(pieces).difference(taken)])
         if taken:
             visit.prefetches.append(prefetch)
             prefetch.flow = self.all.send(road, taken, partial(self._prefetched, prefetch, visit.seq.index))
@@ -119,10 +117,11 @@ class Tiers:
     def _prefetched(self, prefetch: Prefetch, request: int) -> None:
         self.all.turn(request)
         self._arrived(prefetch, blocks_of(prefetch.pieces))
-        for name, _, _ in reversed(prefetch.pieces):
+        names = [name for name, _, _ in reversed(prefetch.pieces)]
+        for name in names:
             del self.coming[name]
-            self._first.unpin(name)
-            self.levels[prefetch.level].copies.unpin(name)
+        self._first.unpin(names)
+        self.levels[prefetch.level].copies.unpin(names)
         for visit in prefetch.waiters:
             visit.waits_for -= 1
             if not visit.waits_for:
@@ -222,8 +221,7 @@ class Tiers:
         assert visit is not None
         if visit.left_s is None:
             visit.left_s = self.network.clock.now
-        for name, _, _ in pieces:
-            self._first.pin(name)
+        self._first.pin([name for name, _, _ in pieces])
         flow = self.all.send(self.levels[0].out, pieces, partial(self._loaded, visit, pieces, past))
         visit.away = not flow.done
         return flow.done
@@ -232,8 +230,8 @@ class Tiers:
         farthest, left_s = 0, visit.left_s
         assert left_s is not None
         self.all.turn(visit.seq.index)
-        for name, have, want in reversed(pieces):
-            self._first.unpin(name)
+        self._first.unpin([name for name, _, _ in reversed(pieces)])
+        for name, have, want in pieces:
             level = visit.found.get(name, 0)
             farthest = max(farthest, level)
             self.tallies[level].hits += (want - have) * visit.seq.first_plan
