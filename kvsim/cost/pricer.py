@@ -39,6 +39,7 @@ class Pricer:
         self._passes = layout.passes
         self._body_s: list[float] = []
         self._edge_s: list[float] = []
+        self.swap_ways: tuple[tuple[float, float], ...] = ()  # (latency, seconds a byte) in and out, if not host DRAM's
         self._compile_decode()
         self._compile_chunks()
         self.launching = Launching(layout, overheads)
@@ -274,8 +275,15 @@ class Pricer:
         """Seconds that each lane of the stream was busy in `steps` steps."""
         return {stream.lane: float(stream.seconds(steps, fetched, returned)) for stream in self._streams}
 
+    def stream_lanes(self) -> list[tuple[str, bool, bool]]:
+        """Lanes of the stream, and whether each carries what is fetched and what is returned."""
+        return [(one.lane, one.fetch_s_per_byte > 0, one.return_s_per_byte > 0) for one in self._streams]
+
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
-        """Seconds to swap a chip's cache out and in over the host link; nothing overlaps them."""
+        """Seconds to swap a chip's cache out and in; nothing overlaps them. Over the host link, or `swap_ways`."""
+        if self.swap_ways:
+            ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
+            return sum(latency_s + moved * s_per_byte for (latency_s, s_per_byte), moved in ways if moved)
         link = self.rates.host_link
         rate = EFFICIENCY["copy"][1] * link.bandwidth
         return sum(link.latency + moved / rate for moved in (in_bytes, out_bytes) if moved)
