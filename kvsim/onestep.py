@@ -14,7 +14,7 @@ from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
 from kvsim.traits.layout import Ints, Layout
-from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped
+from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
 from kvsim.traits.trait import Chunk
 
@@ -241,7 +241,7 @@ def _assemble(
     total = streams[GPU]
     if layout.offloaded:
         units = layout.policy.placement.units(layout.geo)
-        total = overlapped(list(_alike(*streams.values())), units) + waits
+        total = overlapped(slowed(list(_alike(*streams.values()))), units) + waits
     ops = ops + beside
     sources = tuple(rates.source(op) for op in ops)
     assumed = [

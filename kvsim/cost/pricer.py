@@ -13,9 +13,9 @@ from kvsim.cost.launching import Launching
 from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.cost.overheads import NONE, Overheads
 from kvsim.cost.rates import EFFICIENCY, Rates
-from kvsim.cost.streams import compiled_beside, compiled_streams, works_beside
+from kvsim.cost.streams import compiled_beside, compiled_streams, slowest_beside, works_beside
 from kvsim.traits.layout import Layout
-from kvsim.traits.placement import overlapped
+from kvsim.traits.placement import overlapped, slowed
 from kvsim.traits.trait import Chunk
 
 Ints = NDArray[np.int64]
@@ -39,6 +39,7 @@ class Pricer:
         self._passes = layout.passes
         self._body_s: list[float] = []
         self._edge_s: list[float] = []
+        self.swap_ways: tuple[tuple[float, float], ...] = ()  # (latency, seconds a byte) in and out, if not host DRAM's
         self._compile_decode()
         self._compile_chunks()
         self.launching = Launching(layout, overheads)
@@ -48,6 +49,7 @@ class Pricer:
         self._streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
         self._beside = compiled_beside(layout, rates)
+        self.beside_lane = slowest_beside(layout, rates)
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -225,7 +227,7 @@ class Pricer:
         fetched, returned = self._link(decodes, rows, chunk)
         lanes: list[Num] = [gpu]
         lanes += [stream.seconds(1, fetched, returned) for stream in self._streams]
-        step = overlapped(lanes, self.units)
+        step = overlapped(slowed(lanes), self.units)
         if decodes and self._beside:
             step = self._beside_s(decodes, rows) + step
         return step, gpu
@@ -236,6 +238,18 @@ class Pricer:
             features = (float(sequences), *rows[k : self.hbm_row : self.kinds])
             total = total + (kernels.seconds(features) + kernels.latency)
         return total
+
+    def beside_sums(self, decodes: int, rows: Any, steps: int) -> list[int]:
+        """[decode steps, sequences, figures of each layer kind], summed over the first `steps` steps."""
+        used = rows[: self.hbm_row]
+        sums = [int(row[:steps].sum()) if isinstance(row, np.ndarray) else int(row) * steps for row in used]
+        return [steps, decodes * steps, *sums]
+
+    def beside_busy_s(self, sums: Sequence[int]) -> float:
+        """Seconds that the chip waited for attention beside it, from such sums."""
+        steps, sequences, *rows = sums
+        latencies = sum(kernels.latency for kernels in self._beside)
+        return float(self._beside_s(sequences, [float(row) for row in rows])) + (steps - 1) * latencies
 
     def _link(self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None) -> tuple[Num, Num]:
         """Bytes (fetched from, returned to) the host in a step, or in each of several."""
@@ -261,8 +275,15 @@ class Pricer:
         """Seconds that each lane of the stream was busy in `steps` steps."""
         return {stream.lane: float(stream.seconds(steps, fetched, returned)) for stream in self._streams}
 
+    def stream_lanes(self) -> list[tuple[str, bool, bool]]:
+        """Lanes of the stream, and whether each carries what is fetched and what is returned."""
+        return [(one.lane, one.fetch_s_per_byte > 0, one.return_s_per_byte > 0) for one in self._streams]
+
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
-        """Seconds to swap a chip's cache out and in over the host link; nothing overlaps them."""
+        """Seconds to swap a chip's cache out and in; nothing overlaps them. Over the host link, or `swap_ways`."""
+        if self.swap_ways:
+            ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
+            return sum(latency_s + moved * s_per_byte for (latency_s, s_per_byte), moved in ways if moved)
         link = self.rates.host_link
         rate = EFFICIENCY["copy"][1] * link.bandwidth
         return sum(link.latency + moved / rate for moved in (in_bytes, out_bytes) if moved)

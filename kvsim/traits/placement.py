@@ -120,12 +120,18 @@ class HostResident(Placement):
         return stream_ops(self.tier, self.units(geo), self.grain_bytes, fetched, returned)
 
 
-def stream_ops(tier: str, units: int, grain_bytes: int, fetched: Num, returned: Num) -> list[Op]:
-    """Copies of `fetched` bytes from a tier to the chip and `returned` bytes back, in `units` transfers each."""
+def stream_ops(
+    tier: str, units: int, grain_bytes: int, fetched: Num, returned: Num, every_step: bool = True
+) -> list[Op]:
+    """Copies of `fetched` bytes from a tier to the chip and `returned` bytes back, in `units` transfers each.
+
+    `every_step`: decode steps fetch, too. Where only chunks do, whose fetches are long, their latencies are left out.
+    """
     shape = {"request_bytes": grain_bytes} if grain_bytes else {}
+    both = (FETCH[tier], fetched, f"read_{tier}", float(every_step)), (RETURN[tier], returned, f"write_{tier}", 1.0)
     return [
-        copy(_NAMES.get(lane, name), lane, moved / units, count=units, shape=shape)
-        for lanes, moved, name in ((FETCH[tier], fetched, f"read_{tier}"), (RETURN[tier], returned, f"write_{tier}"))
+        copy(_NAMES.get(lane, name), lane, moved / units, transfers, units, shape)
+        for lanes, moved, name, transfers in both
         for lane in lanes
     ]
 
@@ -135,26 +141,27 @@ def stream_ops(tier: str, units: int, grain_bytes: int, fetched: Num, returned: 
 SLOWED_BY_COPIES = 0.035
 
 
-def overlapped(lanes: list[Num], units: int) -> Num:
-    """Seconds of a step whose lanes, the chip's first, work unit by unit, double-buffered: the slowest sets the pace,
-    plus the fill. Copies are not slowed by kernels, but kernels by copies.
-
-    Of n units, the first must arrive before it is computed and the last leaves after: slowest + (others) / n.
-    """
+def slowed(lanes: list[Num]) -> list[Num]:
+    """Lanes, the chip's first: its kernels are slowed while the longest of the copies runs, copies by nothing."""
     work, *copies = lanes
     longest = copies[0]
     for lane in copies[1:]:
         longest = _larger(longest, lane)
-    work = work + SLOWED_BY_COPIES * _smaller(work, longest)
-    slowest, total = _larger(work, longest), work
-    for lane in copies:
-        total = total + lane
+    plain = isinstance(work, float) and isinstance(longest, float)
+    return [work + SLOWED_BY_COPIES * (min(work, longest) if plain else np.minimum(work, longest)), *copies]
+
+
+def overlapped(lanes: list[Num], units: Num) -> Num:
+    """Seconds of a step whose lanes work unit by unit, double-buffered: the slowest sets the pace, plus the fill.
+
+    Of n units, the first must arrive before it is computed and the last leaves after: slowest + (others) / n.
+    """
+    slowest: Num = lanes[0]
+    total: Num = lanes[0]
+    for lane in lanes[1:]:
+        slowest, total = _larger(slowest, lane), total + lane
     return slowest + (total - slowest) / units
 
 
 def _larger(one: Num, other: Num) -> Num:
     return max(one, other) if isinstance(one, float) and isinstance(other, float) else np.maximum(one, other)
-
-
-def _smaller(one: Num, other: Num) -> Num:
-    return min(one, other) if isinstance(one, float) and isinstance(other, float) else np.minimum(one, other)
