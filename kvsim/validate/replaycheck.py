@@ -6,7 +6,7 @@ seconds stand beside. Free-running the model's seconds drive it: late steps then
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from kvsim.validate import lend
 from kvsim.validate.replaylog import Floats, Logged, Replay, read_replay
 
 FOLDER = ROOT / "hardware" / "calibration"
+SLIGHTLY = 1.1  # faster, to see whether a latency depends on the rate
+HALVINGS = 9  # of the span from half to twice the rate: within 0.3 %
 # figure of `run --json` -> its statistics
 COMPARED: dict[str, tuple[str, ...]] = {
     "ttft_s": ("mean", "p50", "p99"),
@@ -67,6 +69,7 @@ class ReplayCheck:
     replay: Replay
     lockstep: Lockstep
     free: Free
+    rate: float | None  # of the executed one, at which the model has the executed mean latency; None: it does not queue
     peak_bytes: tuple[int, int] | None  # of one chip's memory: allocated by the framework, predicted; None: not logged
 
 
@@ -99,7 +102,31 @@ def check(replay: Replay, lender: str = "") -> ReplayCheck:
     locked = _lockstep(replay, np.array(beside.predicted_s), executed)
     peak = replay.about.get("peak_bytes")
     both = (int(peak), _allocated(predicted)) if peak else None
-    return ReplayCheck(replay, locked, _free(executed, predicted), both)
+    rate = equal_rate(replay, executed.figures["e2e_s"]["mean"], lender)
+    return ReplayCheck(replay, locked, _free(executed, predicted), rate, both)
+
+
+def equal_rate(replay: Replay, latency_s: float | None, lender: str = "") -> float | None:
+    """How many times as fast the requests may come for the model to have this mean latency: the error of a capacity.
+
+    Near saturation a small error of steps is a large one of latency, and a small one again of the rate that gives it.
+    None where the latency hardly depends on the rate (by less than its square root), or is not met from 1/2 to 2 times.
+    """
+
+    def mean_s(rate: float) -> float:
+        trace = replace(replay.trace, arrival_s=replay.trace.arrival_s / rate)
+        found = _again(replace(replay, trace=trace), lender, None, ()).figures["e2e_s"]["mean"]
+        return float(found or 0.0)
+
+    if not latency_s or (low_s := mean_s(1.0)) <= 0 or mean_s(SLIGHTLY) < low_s * SLIGHTLY**0.5:
+        return None
+    low, high = 0.5, 2.0
+    if not mean_s(low) < latency_s < mean_s(high):
+        return None
+    for _ in range(HALVINGS):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if mean_s(middle) < latency_s else (low, middle)
+    return float((low * high) ** 0.5)
 
 
 def _allocated(report: Any) -> int:

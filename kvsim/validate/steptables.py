@@ -75,6 +75,8 @@ def replay_lines(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> Iterato
         if executed_count or predicted_count:
             share = "-" if one.free.overlap is None else f"{one.free.overlap:.0%}"
             yield f"  preempted {executed_count}, predicted {predicted_count}, {share} the same"
+        if one.rate:
+            yield f"  the model has the executed mean latency at {one.rate:.3f} times the rate"
         if one.peak_bytes:
             allocated, expected = one.peak_bytes
             off = signed(expected / allocated - 1)
@@ -122,6 +124,7 @@ def replay_json(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> dict[str
                     "preempted": {"executed": one.free.preempted[0], "predicted": one.free.preempted[1]},
                     "overlap": one.free.overlap,
                 },
+                "rate_of_equal_latency": one.rate,
                 "peak_bytes": one.peak_bytes and {"executed": one.peak_bytes[0], "predicted": one.peak_bytes[1]},
             }
             for one in found

@@ -70,8 +70,10 @@ def test_a_row_is_priced_as_step_prices_it() -> None:
     """A captured batch of 8, and a prompt, whose past is gathered and whose kernels are launched one by one."""
     decode, prefill = priced(CHIP, [row(), row(phase="prefill", decodes=(), chunks=((2048, 0),), graphed=0)])
     step = partial(kvsim.step, hw="h100", model="llama-3-8b", serving="executor")
-    assert decode.seconds == pytest.approx(step(batch=8, context=4000, generated=100).engine_seconds)
-    assert prefill.seconds == pytest.approx(step(phase="prefill", batch=1, context=2048).engine_seconds)
+    as_steps = step(batch=8, context=4000, generated=100), step(phase="prefill", context=2048)
+    for one, found in zip((decode, prefill), as_steps, strict=True):
+        terms = found.engine_terms or {}
+        assert one.seconds == pytest.approx(sum(terms.values()) - terms["gap between steps"])  # none in a series
     assert decode.kv_bytes == 8 * 4000 * 131072
     assert 16e9 < decode.working_bytes < 16.2e9 < prefill.working_bytes
 
