@@ -23,19 +23,24 @@ class Budgeted(Retention):
     """At the prompt's end each head keeps its budget; later tokens stay (every = 0), or are evicted to the budget.
 
     Attributes:
+        sinks, recent: of a budget, the first and the newest tokens that always stay.
         every: decode steps between evictions; the cache grows in between, so bytes saw-tooth.
         limit: tokens that a prompt is read against at most, where its chunks are cut as they come; 0 for all.
         repeat_heads: the cache holds every query head (released codes that call repeat_kv before caching).
         copies: an eviction while decoding gathers the whole cache anew, instead of overwriting one slot.
+        copies_to_append: each step copies the cache to append a token (flat rows of unlike heads).
     """
 
     budget: Budget
     scorer: Scorer = POSITIONS
     fate: Fate = DROPPED
+    sinks: int = 0
+    recent: int = 0
     every: int = 0
     limit: int = 0
     repeat_heads: bool = False
     copies: bool = False
+    copies_to_append: bool = False
     aligned = False
 
     @property
@@ -43,10 +48,9 @@ class Budgeted(Retention):
         """As its scorer chooses, or as its budgets differ."""
         return self.scorer.by_head
 
-    @property
-    def slot_bytes(self) -> int:  # type: ignore[override]
+    def slot_bytes(self, geo: Geometry) -> int:
         """Of scorer and fate."""
-        return self.scorer.slot_bytes + self.fate.slot_bytes
+        return self.scorer.slot_bytes(geo) + self.fate.slot_bytes(geo)
 
     @property
     def period(self) -> int:  # type: ignore[override]
@@ -81,7 +85,11 @@ class Budgeted(Retention):
 
     @property
     def _uniform(self) -> bool:
-        return type(self.budget) is Budget and not self.budget.parts and not self.fate.more_tokens
+        return (
+            type(self.budget) is Budget
+            and not (self.budget.parts or self.budget.whole or self.budget.above)
+            and not self.fate.more_tokens
+        )
 
     def start(self, prompt: int) -> int | None:
         """With one fixed budget a prompt goes on as if it had been cut to it before."""
@@ -114,6 +122,8 @@ class Budgeted(Retention):
 
     def decode_ops(self, geo: Geometry, kind: LayerKind, sums: Decode) -> list[Op]:
         """Scores and the fate each step, a copy of the cache at each eviction; spread evenly over the steps between."""
+        if self.copies_to_append:
+            return [elementwise("append_copy", 2 * sums.kv_bytes, 2, kind.layers)]
         if not self.every:
             return []
         ops = self.scorer.decode_ops(geo, kind, sums) + self.fate.decode_ops(geo, kind, sums)

@@ -70,7 +70,7 @@ class Holdings:
 
     def _with_the_rest(self, total: Ints, tokens: Ints) -> Ints:
         """Adds what every layer holds for itself, and what a sequence holds once."""
-        slot = self.policy.retention.slot_bytes
+        slot = self.policy.retention.slot_bytes(self.geo)
         layers, heads = self.groups.layers, self.groups.heads
         own = slot * tokens if slot else None
         if self.shares:

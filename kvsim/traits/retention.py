@@ -23,10 +23,13 @@ class Retention(Trait):
     """Every token stays: the null retention, and what others override."""
 
     classes = 1  # token classes, each with its own encoding; a prompt's tokens are written as class 0
-    slot_bytes = 0  # metadata of one kept token and kv head, besides the encoding's
     by_head = False  # heads of a layer may keep different tokens
     aligned = True  # all layers keep the same tokens
     period = 1  # kept(n + period) >= kept(n) where nothing was evicted for good
+
+    def slot_bytes(self, geo: Geometry) -> int:
+        """Metadata of one kept token and kv head, besides the encoding's."""
+        return 0
 
     def heads(self, geo: Geometry, layer: int) -> tuple[int, ...]:
         """Kv heads of a layer on this chip, by budget group. Default: one group."""
