@@ -143,7 +143,7 @@ class Pricer:
             return rows
         split = self.layout.hbm_row
         by_kind = rows[:split].reshape(-1, len(self._weights), rows.shape[1])
-        return np.concatenate([np.tensordot(self._weights, by_kind, axes=(0, 1)), rows[split:]])
+        return np.concatenate([self._weights @ by_kind, rows[split:]])
 
     def _decode_s(self, kernels: affine.Kernels, sequences: int, rows: Sequence[Num] | Ints) -> Num:
         kinds = self.kinds

@@ -6,6 +6,7 @@ decides. Figures over layers are of relative depth, so that those of one model s
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,12 +143,17 @@ class LayerShares(Budget):
 
     def of(self, prompt: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """Tokens [G, ...]: floor(share x (average - least)) + least."""
-        many = sum(kind.layers for kind in kinds)
-        spread = np.array(shares(self.figure.over(many)))
-        mine = np.array([spread[kind.index[0]] for kind in kinds for _ in kind.heads])
+        mine = _spread(self.figure, kinds)
         pool = np.maximum(self.uniform(prompt) - self.least, 0)
         found: Ints = np.floor(mine.reshape(-1, *[1] * np.ndim(prompt)) * pool).astype(np.int64) + self.least
         return found
+
+
+@cache
+def _spread(figure: Figure, kinds: tuple[LayerKind, ...]) -> NDArray[np.float64]:
+    """A figure's shares, of mean 1 over all layers, by head group."""
+    by_layer = shares(figure.over(sum(kind.layers for kind in kinds)))
+    return np.array([by_layer[kind.index[0]] for kind in kinds for _ in kind.heads])
 
 
 @dataclass(frozen=True)

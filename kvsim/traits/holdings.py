@@ -64,9 +64,25 @@ class Holdings:
 
     def allocated(self, kept: Ints) -> Ints:
         """Bytes that an engine sets aside over all layers [S]."""
+        if self._page_bytes is not None:
+            pages = -(-kept[:, 0] // self.block)
+            proportional: Ints = self._page_bytes @ pages
+            return proportional
         whole = -(-kept.sum(axis=1) // self.block) * self.block
         total = self._everywhere(kept, self._row_allocated, lambda part: self._joint_bytes(part, self.block))
         return self._with_the_rest(total, whole)
+
+    @cached_property
+    def _page_bytes(self) -> Ints | None:
+        """Bytes of a page by group, all its layers, where nothing else is allocated: encodings that are linear."""
+        policy = self.policy
+        masks = any(basis.metadata_bytes(self.geo.key_dim) for basis in self.basis)
+        if not self.linear or self.shares or policy.selection.selects or masks or self._once:
+            return None
+        page = np.full((len(self.rows), 1, 1), self.block)
+        slot = policy.retention.slot_bytes(self.geo) * self.block
+        found: Ints = self.groups.layers * (self.rows * self._row_allocated(page)[:, 0] + self.groups.heads * slot)
+        return found
 
     def _with_the_rest(self, total: Ints, tokens: Ints) -> Ints:
         """Adds what every layer holds for itself, and what a sequence holds once."""

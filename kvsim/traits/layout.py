@@ -255,7 +255,8 @@ class Layout:
         holdings, groups = self.holdings, self.groups
         rows = np.zeros((self.rows, kept.shape[2]), np.int64)
         read = holdings.read(kept) if self.selects else kept
-        found = [groups.by_kind(groups.heads[:, None] * read.sum(axis=1))]
+        tokens = read[:, 0] if read.shape[1] == 1 else read.sum(axis=1)
+        found = [groups.by_kind(groups.heads[:, None] * tokens)]
         if not self.linear:
             found += [groups.by_kind(each) for each in holdings.reading(read)]
         if self.selects:
