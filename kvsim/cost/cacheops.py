@@ -7,8 +7,8 @@ Chunk features, for one layer kind: new tokens, query-key pairs of one head, pas
 import numpy as np
 
 from kvsim.cost.geometry import Geometry, LayerKind
-from kvsim.cost.kernels import ACTIVATION_BYTES, affine_gemm, attention_decode, attention_prefill, copy, elementwise
-from kvsim.cost.op import D2H, H2D, Num, Op
+from kvsim.cost.kernels import ACTIVATION_BYTES, affine_gemm, attention_decode, attention_prefill, elementwise
+from kvsim.cost.op import Num, Op
 from kvsim.traits.layout import Layout
 from kvsim.traits.trait import Chunk, Decode, End
 
@@ -21,8 +21,14 @@ def decode_ops(layout: Layout, kind: LayerKind, sums: Decode, beside_chunk: bool
     geo, policy, heads = layout.geo, layout.policy, sum(kind.heads)
     launches = policy.placement.attention_launches(geo)
     launches += sum(trait.more_launches(geo, kind) for trait in policy.traits)
-    flops = sums.tokens * (geo.decode_flops * geo.query_heads / heads)
-    flops = flops + sums.rebuilt * policy.basis.of_kind(kind).rebuild_flops(geo)
+    tokens, kv_bytes, work, rebuilt = sums.tokens, sums.kv_bytes, sums.work, sums.rebuilt
+    share, besides = policy.placement.on_chip(kind, geo)
+    if (share, besides) != (1.0, 0.0):  # what the placement leaves to the chip
+        more = sums.sequences * (besides * heads)
+        tokens, work, rebuilt = tokens * share + more, work * share, rebuilt * share
+        kv_bytes = kv_bytes * share + more * layout.token_bytes(kind)
+    flops = tokens * (geo.decode_flops * geo.query_heads / heads)
+    flops = flops + rebuilt * policy.basis.of_kind(kind).rebuild_flops(geo)
     shape = _shape(geo, sums.sequences, 0.0)
     if policy.quantizer.instructions or policy.basis.instructions:
         shape["dequantizes"] = True
@@ -34,9 +40,9 @@ def decode_ops(layout: Layout, kind: LayerKind, sums: Decode, beside_chunk: bool
             "attention_decode",
             sums.sequences,
             flops,
-            sums.kv_bytes,
+            kv_bytes,
             geo.query_bytes,
-            sums.work,
+            work,
             launches,
             kind.layers,
             shape,
@@ -113,12 +119,13 @@ def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:
 
 
 def link_ops(layout: Layout, fetched: Num, returned: Num) -> list[Op]:
-    """Transfers of an offloaded cache, in its placement's units: bytes over all layers, both directions."""
-    units = layout.policy.placement.units(layout.geo)
-    return [
-        copy("fetch_cache", H2D, fetched / units, count=units),
-        copy("return_cache", D2H, returned / units, count=units),
-    ]
+    """Transfers of a cache that rests elsewhere, in its placement's units: bytes over all layers, both directions."""
+    return layout.policy.placement.move_ops(layout.geo, fetched, returned)
+
+
+def beside_ops(layout: Layout, kind: LayerKind, sums: Decode) -> list[Op]:
+    """A decode step's attention on lanes beside the chip, and the chip's exchange with them."""
+    return layout.policy.placement.beside_ops(layout.geo, kind, sums.sequences, sums.tokens, sums.kv_bytes)
 
 
 def pairs(new: Num, past: Num, limit: int | None) -> tuple[Num, Num]:

@@ -1,6 +1,7 @@
 """Seconds of steps by lane, priced from sums over the batch. What the engine calls; `step` shows the same by Op."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 
 from kvsim.cost import affine, cacheops
 from kvsim.cost.dense import body_ops, edge_ops, head_ops, layer_ops, passing
-from kvsim.cost.geometry import Geometry
-from kvsim.cost.op import Num, Op
+from kvsim.cost.geometry import Geometry, LayerKind
+from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.cost.rates import EFFICIENCY, Rates
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped
@@ -17,6 +18,16 @@ from kvsim.traits.trait import Chunk
 
 Ints = NDArray[np.int64]
 PROMPTS = 1024  # whose ends are priced at once
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A lane that a cache which rests elsewhere crosses: seconds a step, a byte fetched and a byte returned."""
+
+    lane: str
+    latency_s: float
+    fetch_s_per_byte: float
+    return_s_per_byte: float
 
 
 class Pricer:
@@ -35,16 +46,14 @@ class Pricer:
         self._passes = layout.passes
         self._body_s: list[float] = []
         self._edge_s: list[float] = []
+        self._beside = self._compile_beside()
         self._compile_decode()
         self._compile_chunks()
         self.works_at_end = float(self._end_s(np.array([1 << 20]))[0]) > 0
         self.units = layout.policy.placement.units(layout.geo)
         self.token_bytes = layout.moved_token_bytes
-        if self.units:
-            self._link_latency, link = affine.probe(lambda a, b: cacheops.link_ops(layout, a, b), 2, rates)
-            self._link_latency /= 2  # of each direction
-            self._fetch_s_per_byte, self._return_s_per_byte = float(link[0, 0, 0]), float(link[1, 0, 1])
-            self._returns_all = layout.policy.placement.returns_everything()
+        self._streams = self._compile_streams() if self.units else ()
+        self._returns_all = layout.policy.placement.returns_everything()
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -68,9 +77,10 @@ class Pricer:
 
     def _parted(self, decodes: int, new: int, sequences: int) -> float:
         """The same where only a part of a chunk's tokens pass through some layers."""
-        if decodes + new >= len(self._body_s):
-            self._tabulate(self._body_s, body_ops, decodes + new)
-            self._tabulate(self._edge_s, edge_ops, decodes + new)
+        most = decodes + max(new, *(int(passing(new, share)) for _, share in self._passes))
+        if most >= len(self._body_s):
+            self._tabulate(self._body_s, body_ops, most)
+            self._tabulate(self._edge_s, edge_ops, most)
         if sequences >= len(self._head_s):
             self._tabulate(self._head_s, head_ops, sequences)
         total = self._edge_s[decodes + new] + self._head_s[sequences]
@@ -105,7 +115,7 @@ class Pricer:
             for _, tables in both
             for table, many in zip(tables, layers, strict=True)
         )
-        if len(layers) > 1 and alike and all(len(one.ops) == 1 for one in kernels):
+        if len(layers) > 1 and alike and all(len(one.ops) == 1 for one in kernels) and not self._beside:
             self._weights = np.array(layers, np.int64)
             kernels = []
             for latency, tables in both:
@@ -185,6 +195,39 @@ class Pricer:
             total = total + kernels.seconds((features[0], features[2 + 2 * i], features[3 + 2 * i]))
         return total
 
+    # -- lanes beside the chip ---------------------------------------------------------------------------------------
+
+    def _compile_streams(self) -> tuple[Stream, ...]:
+        """A stream's seconds on each lane from bytes fetched and returned."""
+        ops = cacheops.link_ops(self.layout, 0.0, 0.0)
+        found = []
+        for lane in dict.fromkeys(op.lane for op in ops):
+            build = lambda a, b, lane=lane: [op for op in cacheops.link_ops(self.layout, a, b) if op.lane == lane]  # noqa: E731
+            latency, table = affine.probe(build, 2, self.rates)
+            fetch, back = table.sum(axis=(0, 1)).tolist()
+            found.append(Stream(lane, latency, fetch, back))
+        return tuple(found)
+
+    def _compile_beside(self) -> list[tuple[int, affine.Kernels]]:
+        """Attention on lanes beside the chip, by kind: one after the other, so that seconds add up over lanes."""
+        layout, many, found = self.layout, 1 + len(self.layout.measures), []
+        for k, kind in enumerate(layout.kinds):
+
+            def build(n: Num, *rows: Num, k: int = k, kind: LayerKind = kind) -> list[Op]:
+                return cacheops.beside_ops(layout, kind, layout.sums(k, n, rows))
+
+            if build(*[0.0] * many):
+                latency, table = affine.probe(build, many, self.rates)
+                found.append((k, affine.compiled(latency, [table])))
+        return found
+
+    def _beside_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
+        total: Num = 0.0
+        for k, kernels in self._beside:
+            mine = rows[k : self.hbm_row : self.kinds]
+            total = total + (kernels.seconds((float(sequences), *mine)) + kernels.latency)
+        return total
+
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def price(
@@ -210,9 +253,10 @@ class Pricer:
         if not self.units:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)
-        h2d = self._link_latency + fetched * self._fetch_s_per_byte
-        d2h = self._link_latency + returned * self._return_s_per_byte
-        return overlapped(gpu, h2d, d2h, self.units), gpu
+        lanes: list[Num] = [gpu]
+        lanes += [s.latency_s + fetched * s.fetch_s_per_byte + returned * s.return_s_per_byte for s in self._streams]
+        step = overlapped(lanes, self.units)
+        return (self._beside_s(decodes, rows) + step if decodes and self._beside else step), gpu
 
     def _link(self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None) -> tuple[Num, Num]:
         """Bytes (fetched from, returned to) the host in a step, or in each of several."""
@@ -230,11 +274,16 @@ class Pricer:
         return int(each[0]), int(each[1])
 
     def link_busy_s(self, fetched: int, returned: int, steps: int) -> tuple[float, float]:
-        """Seconds that both directions were busy in `steps` steps."""
-        if not self.units:
-            return 0.0, 0.0
-        latency = self._link_latency * steps
-        return latency + fetched * self._fetch_s_per_byte, latency + returned * self._return_s_per_byte
+        """Seconds that both directions of the host link were busy in `steps` steps."""
+        busy = self.stream_busy_s(fetched, returned, steps)
+        return busy.get(H2D, 0.0), busy.get(D2H, 0.0)
+
+    def stream_busy_s(self, fetched: int, returned: int, steps: int) -> dict[str, float]:
+        """Seconds that each lane of the stream was busy in `steps` steps."""
+        return {
+            one.lane: one.latency_s * steps + fetched * one.fetch_s_per_byte + returned * one.return_s_per_byte
+            for one in self._streams
+        }
 
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
         """Seconds to swap a chip's cache out and in over the host link; nothing overlaps them."""

@@ -1,6 +1,6 @@
 """Eviction to a budget: tokens for each layer and head, a scorer, a cadence, and a fate of what goes."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,16 @@ class Budgeted(Retention):
 
     def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """min(prompt, budget) and what came since, cut to the budget every so many steps; the fate's tokens on top."""
+        return self._tokens(prompt, context, kinds, lambda over: over % self.every)
+
+    def reserved(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+        """The same, but that the cache stays as large as before an eviction."""
+        return self._tokens(prompt, context, kinds, lambda over: np.minimum(over, self.every - 1))
+
+    def _tokens(
+        self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...], beyond: Callable[[Ints], Ints]
+    ) -> Ints:
+        """`beyond`: of tokens beyond the budget, those that are there."""
         budget = self.budget.of(np.asarray(prompt), kinds)
         begun = np.minimum(prompt, budget)
         if budget.ndim == 1:
@@ -77,7 +87,7 @@ class Budgeted(Retention):
         kept = begun + (context - prompt)
         if self.every:
             over = kept - budget
-            kept = np.where(over > 0, budget + over % self.every, kept)
+            kept = np.where(over > 0, budget + beyond(over), kept)
         if self.fate.more_tokens:
             kept = kept + self.fate.more_tokens * (kept < context)
         found: Ints = kept[:, None]

@@ -36,6 +36,13 @@ class Lagged(Retention):
         thinned = np.maximum((context - self.sinks) // self.lag - 1, 0)
         return super().kept(prompt, context - thinned * (self.lag - int(self.ratio * self.lag)), kinds)
 
+    def reserved(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+        """At least what was there before the last thinning."""
+        before = self.sinks + (context - self.sinks) // self.lag * self.lag - 1
+        most = np.maximum(self.kept(prompt, context, kinds), self.kept(prompt, np.maximum(before, 0), kinds))
+        found: Ints = np.where(context >= self.sinks + 2 * self.lag, most, self.kept(prompt, context, kinds))
+        return found
+
     def end_ops(self, geo: Geometry, kind: LayerKind, end: End) -> list[Op]:
         """Minimum and maximum of each partition, spread of the one before it, top-k, and a gather of what stays."""
         work = end.prompt * (6.0 * sum(kind.heads) * (geo.key_dim + geo.value_dim))

@@ -13,7 +13,7 @@ kind k, in one of its layers, kv heads summed:
 and of all layers
 
     hbm         bytes allocated in HBM
-    dram, link  bytes allocated in host DRAM, bytes fetched over the host link (only when the cache rests there)
+    home, link  bytes allocated in the tier where the cache rests, bytes fetched from it (only when that is not HBM)
 """
 
 from collections.abc import Hashable
@@ -29,7 +29,7 @@ from kvsim.specs.model import Model
 from kvsim.traits.encoding import Parts
 from kvsim.traits.groups import Groups, layer_kinds
 from kvsim.traits.holdings import MANY, Holdings
-from kvsim.traits.placement import DRAM, HBM
+from kvsim.traits.placement import HBM
 from kvsim.traits.policy import Policy
 from kvsim.traits.trait import Decode
 
@@ -87,15 +87,15 @@ class Layout:
 
     @cached_property
     def moved_token_bytes(self) -> int:
-        """Bytes of one token over all layers: what placement moves for it."""
+        """Bytes of one token over all layers that do not stay in HBM: what placement moves for it."""
         two = self.holdings.stored(self._everywhere(np.array([MANY, 2 * MANY], np.int64)))
-        return int(two[1] - two[0]) // MANY
+        return self.policy.placement.moved(int(two[1] - two[0]) // MANY, self.geo)
 
     @cached_property
     def block_bytes(self) -> int:
         """Bytes of one block of tokens over all layers, in the cache's home tier."""
-        two = self._everywhere(np.array([self.block_tokens, 2 * self.block_tokens], np.int64))
-        rows = self._columns(self._windowed(two))[self.home_row]
+        two = self._windowed(self._everywhere(np.array([self.block_tokens, 2 * self.block_tokens], np.int64)))
+        rows = self._columns(two, two)[self.home_row]
         return int(rows[1] - rows[0])
 
     @cached_property
@@ -119,7 +119,11 @@ class Layout:
 
     def columns(self, prompt: "int | Ints", context: Ints) -> Ints:
         """The rows for each context in an array [S], after a prompt or [S] prompts: int64 [rows, S]."""
-        return self._columns(self._windowed(self.policy.retention.kept(prompt, context, self.kinds)))
+        retention = self.policy.retention
+        kept = self._windowed(retention.kept(prompt, context, self.kinds))
+        if retention.period == 1:
+            return self._columns(kept, kept)
+        return self._columns(kept, self._windowed(retention.reserved(prompt, context, self.kinds)))
 
     def rows_at(self, prompt: Ints, context: Ints) -> Ints:
         """The rows [rows, N] of N sequences, each by its prompt and its context."""
@@ -168,7 +172,8 @@ class Layout:
             held = self._everywhere(tokens)
             if self.passes:
                 held = np.ceil(held * shares[:, None, None]).astype(np.int64)
-            return self._columns(self._windowed(np.minimum(held, self._limits[:, None, None])))
+            held = self._windowed(np.minimum(held, self._limits[:, None, None]))
+            return self._columns(held, held)
 
         rows = self._in_parts(columns, self.rows, tokens, tokens)
         if self.passes or self._limits.min() < np.iinfo(np.int64).max:
@@ -250,8 +255,8 @@ class Layout:
         cuts = range(0, len(context), part)
         return np.concatenate([rows_of(prompt[i : i + part], context[i : i + part]) for i in cuts], axis=1)
 
-    def _columns(self, kept: Ints) -> Ints:
-        """Rows from kept tokens [G, C, S]."""
+    def _columns(self, kept: Ints, reserved: Ints) -> Ints:
+        """Rows from kept tokens, and from those that slots are set aside for [G, C, S]."""
         holdings, groups = self.holdings, self.groups
         rows = np.zeros((self.rows, kept.shape[2]), np.int64)
         read = holdings.read(kept) if self.selects else kept
@@ -263,8 +268,9 @@ class Layout:
             whole = kept.sum(axis=1)
             found += [groups.by_kind(groups.heads[:, None] * each) for each in (whole, holdings.scanned(whole))]
         rows[: self.hbm_row] = found[0] if len(found) == 1 else np.concatenate(found)
-        tiers = self.policy.placement.rest(holdings.allocated(kept), self.geo)
+        tiers = self.policy.placement.rest(holdings.allocated(reserved), self.geo)
         rows[self.hbm_row] = tiers[HBM]
         if self.offloaded:
-            rows[self.hbm_row + 1], rows[self.hbm_row + 2] = tiers[DRAM], holdings.fetched(kept, read)
+            placement, moved = self.policy.placement, holdings.fetched(kept, read)
+            rows[self.hbm_row + 1], rows[self.hbm_row + 2] = tiers[placement.home], placement.fetched(moved, self.geo)
         return rows

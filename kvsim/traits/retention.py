@@ -39,6 +39,13 @@ class Retention(Trait):
         """Tokens that rest in the cache once `context` tokens were seen, after a prompt of `prompt`."""
         return np.broadcast_to(context, (sum(len(kind.heads) for kind in kinds), 1, *context.shape))
 
+    def reserved(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+        """Tokens that an engine sets slots aside for: as `kept`, but never fewer than a token earlier.
+
+        Evictions in blocks make `kept` saw-tooth; a sequence keeps the slots that it will fill again.
+        """
+        return self.kept(prompt, context, kinds)
+
     def start(self, prompt: int) -> int | None:
         """The context at which decoding starts on the curve kept(0, .), or None when kept depends on the prompt.
 

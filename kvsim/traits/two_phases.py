@@ -39,6 +39,14 @@ class TwoPhases(Retention):
 
     def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """The cut prompt and the decode budget, as far as there are tokens."""
+        return self._tokens(prompt, context, kinds, (context - prompt) % self.delta)
+
+    def reserved(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+        """With room for the tokens between two choices."""
+        return self._tokens(prompt, context, kinds, np.full_like(context, self.delta - 1))
+
+    def _tokens(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...], since: Ints) -> Ints:
+        """`since`: tokens since the last choice, where it is discontinuous."""
         made = context - prompt
         budget = np.minimum(self.recent + made // self.delta, self.decoding)
         if self.strategy == "slide":
@@ -46,8 +54,8 @@ class TwoPhases(Retention):
         elif self.strategy == "adaptive":
             decoded = np.minimum(made, budget)
         else:
-            decoded = np.minimum(made, budget + made % self.delta)
-        return super().kept(prompt, np.minimum(prompt, self.capacity) + decoded, kinds)
+            decoded = np.minimum(made, budget + since)
+        return Retention.kept(self, prompt, np.minimum(prompt, self.capacity) + decoded, kinds)
 
     def start(self, prompt: int) -> int | None:
         """Generated tokens are counted apart."""
