@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from kvsim.cost import affine, cacheops
 from kvsim.cost.dense import body_ops, edge_ops, head_ops, layer_ops, passing
+from kvsim.cost.ends import PromptEnds
 from kvsim.cost.geometry import Geometry, LayerKind
 from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.cost.rates import EFFICIENCY, Rates
@@ -17,7 +18,6 @@ from kvsim.traits.placement import overlapped
 from kvsim.traits.trait import Chunk
 
 Ints = NDArray[np.int64]
-PROMPTS = 1024  # whose ends are priced at once
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Pricer:
         self._layers_s: list[float] = []
         self._head_s: list[float] = []
         self._padded = [next(s for s in graph_sizes if s >= n) for n in range(max(graph_sizes, default=-1) + 1)]
-        self._end: dict[int, list[float]] = {}
         self._passes = layout.passes
         self._body_s: list[float] = []
         self._edge_s: list[float] = []
         self._beside = self._compile_beside()
         self._compile_decode()
         self._compile_chunks()
-        self.works_at_end = float(self._end_s(np.array([1 << 20]))[0]) > 0
+        ends = PromptEnds(layout, rates)
+        self.works_at_end, self.prompt_end = ends.any, ends.seconds
         self.units = layout.policy.placement.units(layout.geo)
         self.token_bytes = layout.moved_token_bytes
         self._streams = self._compile_streams() if self.units else ()
@@ -88,19 +88,6 @@ class Pricer:
             tokens = decodes + int(passing(new, share))
             total += self._body_s[tokens] * (layers / self.layout.geo.model.layers) if tokens else 0.0
         return total
-
-    def prompt_end(self, prompt: int) -> float:
-        """GPU seconds of what the policy does when a prompt is complete: tabulated, many prompts at a time."""
-        block = prompt // PROMPTS
-        if block not in self._end:
-            self._end[block] = self._end_s(np.arange(block * PROMPTS, (block + 1) * PROMPTS)).tolist()
-        return self._end[block][prompt % PROMPTS]
-
-    def _end_s(self, prompts: Ints) -> NDArray[np.float64]:
-        total: Num = np.zeros(len(prompts))
-        for op in cacheops.end_ops(self.layout, prompts):
-            total = total + self.rates.seconds(op)
-        return np.asarray(total)
 
     # -- decode ------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ kind k, in one of its layers, kv heads summed:
     tokens[k]   head-tokens attended to
     bytes[k]    cache bytes read                             (only when not proportional to tokens)
     work[k]     instructions that make operands of them      (likewise)
-    rebuilt[k]  head-tokens rebuilt from another basis       (likewise)
+    rebuilt[k]  head-tokens rebuilt from another basis       (likewise, if there is one)
     kept[k]     head-tokens that rest in the cache           (only when a selection reads a part of them)
     scanned[k]  index entries compared with the queries      (likewise)
 
@@ -57,7 +57,8 @@ class Layout:
         self.linear, self.selects = self.holdings.linear, policy.selection.selects
         self.measures = (
             "tokens",
-            *(() if self.linear else ("kv_bytes", "work", "rebuilt")),
+            *(() if self.linear else ("kv_bytes", "work")),
+            *(("rebuilt",) if self.holdings.rebuilds and not self.linear else ()),
             *(("kept", "scanned") if self.selects else ()),
         )
         self.offloaded = policy.placement.units(geo) > 0
@@ -112,6 +113,7 @@ class Layout:
             found["kv_bytes"] = tokens * self.holdings.token_bytes[k]
             found["work"] = tokens * int(self.holdings.work_of(k, one)[0])
             found["rebuilt"] = tokens * int(basis.rebuilt(one)[0])
+        found.setdefault("rebuilt", 0 * found["tokens"])
         found.setdefault("kept", found["tokens"])
         return Decode(sequences, **found)
 
@@ -145,10 +147,10 @@ class Layout:
         key = self.policy.retention.alike(prompt)
         curve = self._curves.pop(key, None)
         if curve is None or curve.shape[1] < steps:
-            self._kept_columns += (more := 1 << max(8, (steps - 1).bit_length())) - (
-                0 if curve is None else curve.shape[1]
-            )
+            had = 0 if curve is None else curve.shape[1]
+            more = 2 * steps if had else steps
             curve = self.columns(prompt, np.arange(prompt + 1, prompt + more + 1))
+            self._kept_columns += more - had
         self._curves[key] = curve  # the last used is the last
         while self._kept_columns * self.rows > _KEPT and len(self._curves) > 1:
             self._kept_columns -= self._curves.pop(next(iter(self._curves))).shape[1]
@@ -257,8 +259,8 @@ class Layout:
 
     def _columns(self, kept: Ints, reserved: Ints) -> Ints:
         """Rows from kept tokens, and from those that slots are set aside for [G, C, S]."""
-        holdings, groups = self.holdings, self.groups
-        rows = np.zeros((self.rows, kept.shape[2]), np.int64)
+        holdings, groups, many = self.holdings, self.groups, len(self.kinds)
+        rows = np.empty((self.rows, kept.shape[2]), np.int64)
         read = holdings.read(kept) if self.selects else kept
         tokens = read[:, 0] if read.shape[1] == 1 else read.sum(axis=1)
         found = [groups.by_kind(groups.heads[:, None] * tokens)]
@@ -267,7 +269,8 @@ class Layout:
         if self.selects:
             whole = kept.sum(axis=1)
             found += [groups.by_kind(groups.heads[:, None] * each) for each in (whole, holdings.scanned(whole))]
-        rows[: self.hbm_row] = found[0] if len(found) == 1 else np.concatenate(found)
+        for i, each in enumerate(found):
+            rows[i * many : (i + 1) * many] = each
         tiers = self.policy.placement.rest(holdings.allocated(reserved), self.geo)
         rows[self.hbm_row] = tiers[HBM]
         if self.offloaded:
