@@ -45,7 +45,8 @@ class Batch:
     """`decodes` sequences decode a token each, in rows 0 .. padded - 1; chunks' rows follow.
 
     `fields`: integers by name; `on_device`: the same, once they are there. `moves`: copies to do first. `width`: pages
-    that a row of the table has.
+    that a row of the table has. `order`: which of the step's decoding sequences each row is. `variant`: what tells the
+    step's kernels from others' of the same size.
     """
 
     decodes: int
@@ -58,6 +59,8 @@ class Batch:
     on_device: dict[str, torch.Tensor] = field(default_factory=dict)
     new_runs: Runs | None = None
     all_runs: Runs | None = None
+    order: list[int] = field(default_factory=list)
+    variant: int = 0
 
     @property
     def tokens(self) -> int:

@@ -60,7 +60,8 @@ class Cache:
         self.batch = batch = Batch(len(step.decoding), padded or len(step.decoding), 0, [], [], {})
         self.follow(step)
         ids, positions, places = [], [], []
-        for seq in step.decoding:
+        batch.order = self.decoding(step)
+        for seq in (step.decoding[i] for i in batch.order):
             held, context = self.held[seq.index], step.context(seq)
             if held.seen != context - 1:
                 raise RuntimeError(f"request {seq.index} has {held.seen} tokens cached before its {context}th")
@@ -75,11 +76,12 @@ class Cache:
         positions += [0] * empty
         places += [-1] * empty
         for seq in step.chunks:
-            held, past, end = self.held[seq.index], seq.computed, seq.computed + seq.chunk
-            if held.seen != past:
-                raise RuntimeError(f"request {seq.index} has {held.seen} tokens cached, the engine says {past}")
+            held, end = self.held[seq.index], seq.computed + seq.chunk
+            past = held.seen
+            if not seq.computed - self.page <= past <= seq.computed:
+                raise RuntimeError(f"request {seq.index} has {past} tokens cached, the engine says {seq.computed}")
             self.grow(held, end)
-            batch.chunks.append(Chunk(held, seq.chunk, past, len(ids), end >= seq.tokens))
+            batch.chunks.append(Chunk(held, end - past, past, len(ids), end >= seq.tokens))
             held.runs = self._runs(seq)
             ids += texts.of(seq.index)[past:end]
             positions += range(past, end)
@@ -90,9 +92,9 @@ class Cache:
         self.fill(batch)
         return batch
 
-    def blank(self, padded: int, width: int) -> Batch:
+    def blank(self, padded: int, width: int, variant: int) -> Batch:
         """A batch of nothing, in the shape of a graph: what is run before and while it is captured."""
-        self.batch = batch = Batch(0, padded, width, [], [], {})
+        self.batch = batch = Batch(0, padded, width, [], [], {}, variant=variant)
         for name, value in (("ids", 0), ("positions", 0), ("slots", -1)):
             batch.fields[name] = np.full(padded, value, np.int32)
         self.fill(batch)
@@ -172,6 +174,10 @@ class Cache:
     def held_bytes(self, held: Held) -> int:
         """Bytes set aside for a sequence, over all layers of this chip."""
         raise NotImplementedError
+
+    def decoding(self, step: Step) -> list[int]:
+        """Which of the step's decoding sequences each row of the batch is."""
+        return list(range(len(step.decoding)))
 
     def know(self, cached: Callable[[int], int]) -> None:
         """How many blocks of a run the engine's prefix cache still has."""

@@ -6,7 +6,11 @@ from typing import Any
 
 from kernels_ref.executor.cache import Cache
 from kernels_ref.executor.decoder import Decoder
+from kernels_ref.executor.h2o import H2o
+from kernels_ref.executor.kivi import Kivi
 from kernels_ref.executor.paged import Paged
+from kernels_ref.executor.snapkv import Snapkv
+from kernels_ref.executor.streaming import Streaming
 from kvsim.errors import UserError
 from kvsim.traits.layout import Layout
 
@@ -42,7 +46,37 @@ def _fp8(paper: Any, layout: Layout, decoder: Decoder, room: Room) -> Cache:
     return Paged(decoder, layout.block_tokens, room.pages, room.widths_in(layout.block_tokens), fp8=True)
 
 
-CACHES: dict[str, Build] = {"full": _full, "fp8": _fp8}
+def _streaming(paper: Any, layout: Layout, decoder: Decoder, room: Room) -> Cache:
+    widths = room.widths_in(layout.block_tokens)
+    return Streaming(decoder, layout.block_tokens, room.pages, widths, paper.sinks, paper.window)
+
+
+def _snapkv(paper: Any, layout: Layout, decoder: Decoder, room: Room) -> Cache:
+    widths = room.widths_in(layout.block_tokens)
+    return Snapkv(decoder, layout.block_tokens, room.pages, widths, paper.capacity, paper.window)
+
+
+def _h2o(paper: Any, layout: Layout, decoder: Decoder, room: Room) -> Cache:
+    widths = room.widths_in(layout.block_tokens)
+    return H2o(decoder, layout.block_tokens, room.pages, widths, paper.heavy, paper.recent)
+
+
+def _kivi(paper: Any, layout: Layout, decoder: Decoder, room: Room) -> Cache:
+    if paper.residual != 128 or paper.bits not in (2, 4):
+        raise UserError("executor torch packs kivi's blocks of 128 tokens at 2 or 4 bits; leave residual at 128")
+    page = layout.block_tokens
+    rows = room.sequences + max(room.sequences // 4, 32)  # batches are padded to the sizes of graphs
+    return Kivi(decoder, page, room.pages, room.widths_in(page), rows, paper.bits, paper.group)
+
+
+CACHES: dict[str, Build] = {
+    "fp8": _fp8,
+    "full": _full,
+    "h2o": _h2o,
+    "kivi": _kivi,
+    "snapkv": _snapkv,
+    "streaming": _streaming,
+}
 
 
 def cache_of(layout: Layout, decoder: Decoder, room: Room) -> Cache:

@@ -39,7 +39,7 @@ class Runner:
         self.gpu = decoder.device.type == "cuda"
         self.graph_sizes = tuple(sorted(graph_sizes)) if self.gpu and cache.graphed else ()
         self.staging = Staging(str(decoder.device), integers)
-        self._graphs: dict[tuple[int, int], Captured | None] = {}
+        self._graphs: dict[tuple[int, int, int], Captured | None] = {}
         self._memory: tuple[int, int] | None = None
         self._side: torch.cuda.Stream | None = None
         self.capture_s = 0.0
@@ -111,7 +111,7 @@ class Runner:
     def _captured(self, batch: Batch) -> Captured | None:
         """The graph of this many rows and this width of table, captured now if it is new."""
         self._spent = 0.0
-        key = (batch.padded, batch.width)
+        key = (batch.padded, batch.width, batch.variant)
         if key not in self._graphs:
             begun = time.perf_counter()
             try:
@@ -123,9 +123,9 @@ class Runner:
             self.capture_s += self._spent
         return self._graphs[key]
 
-    def _capture(self, padded: int, width: int) -> Captured:
+    def _capture(self, padded: int, width: int, variant: int) -> Captured:
         """Work on nothing: no row is written, no token read. First without a graph, so that kernels are compiled."""
-        blank = self.cache.blank(padded, width)
+        blank = self.cache.blank(padded, width, variant)
         self.staging.send(self.staging.place(blank))
         ids = blank.on_device["ids"]
         torch.cuda.synchronize()

@@ -81,7 +81,8 @@ class TorchExecutor:
         if self.options.check:
             self._check(step)
         ran = self.runner.run(batch)
-        emitting = [*step.decoding, *(seq for seq, c in zip(step.chunks, batch.chunks, strict=True) if c.last)]
+        decoding = [step.decoding[i] for i in batch.order]
+        emitting = [*decoding, *(seq for seq, c in zip(step.chunks, batch.chunks, strict=True) if c.last)]
         for seq, token in zip(emitting, ran.tokens, strict=True):
             self.texts.append(seq.index, token)
         self.cache.done(batch)

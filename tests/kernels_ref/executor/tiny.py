@@ -38,9 +38,9 @@ def fixed(step, ran) -> float:
     return 1e-3 * (1 + len(step.decoding)) + 1e-5 * sum(seq.chunk for seq in step.chunks)
 
 
-def execute(trace: Trace, text: str, own: dict[str, object], model: Model = MODEL, **options: object):
+def execute(trace: Trace, text: str, own: dict[str, object], model: Model = MODEL, made=None, **options: object):
     """(simulation, executor) of a run under the invariants, bytes compared after every step."""
-    made: list[TorchExecutor] = []
+    made = [] if made is None else made
 
     def factory(simulation: Simulation, replica):
         made.append(TorchExecutor(simulation, replica, Options(device="cpu", check=True, clock=fixed, **options)))
