@@ -38,25 +38,25 @@ def evict_kernel(
     if place >= 0:
         mine = table + b * width
         count = tl.load(heavy + b)
-        least = float("inf")
-        where = place * 0
-        for at in range(0, count, BLOCK):
-            i = at + tl.arange(0, BLOCK)
-            page = tl.load(mine + i // PAGE, mask=i < count, other=0).to(tl.int64)
-            value = tl.load(scores + page * score_stride + head * PAGE + i % PAGE, mask=i < count, other=float("inf"))
-            low = tl.min(value, 0)
-            index = at + tl.argmin(value, 0)
-            where = tl.where(low < least, index, where)
-            least = tl.minimum(low, least)
         page = tl.load(mine + place // PAGE).to(tl.int64)
         from_score = scores + page * score_stride + head * PAGE + place % PAGE
         from_row = page * page_stride + head * (PAGE * DIM) + (place % PAGE) * DIM
         mass = tl.load(from_score)
+        least = mass * 0.0 + float("inf")
+        where = place * 0
+        for at in range(0, count, BLOCK):
+            i = at + tl.arange(0, BLOCK)
+            held = tl.load(mine + i // PAGE, mask=i < count, other=0).to(tl.int64)
+            value = tl.load(scores + held * score_stride + head * PAGE + i % PAGE, mask=i < count, other=float("inf"))
+            low = tl.min(value, 0)
+            index = at + tl.argmin(value, 0)
+            where = tl.where(low < least, index, where)
+            least = tl.minimum(low, least)
         stays = mass > least
         to_page = tl.load(mine + where // PAGE).to(tl.int64)
         to_row = to_page * page_stride + head * (PAGE * DIM) + (where % PAGE) * DIM
         d = tl.arange(0, DIM)
-        moves = stays & (d >= 0)
+        moves = d < tl.where(stays, DIM, 0)
         key = tl.load(k_pages + from_row + d, mask=moves, other=0.0)
         value_row = tl.load(v_pages + from_row + d, mask=moves, other=0.0)
         tl.store(k_pages + to_row + d, key, mask=moves)

@@ -7,6 +7,7 @@ from typing import Any
 from kernels_ref.executor.cache import Cache
 from kernels_ref.executor.decoder import Decoder
 from kernels_ref.executor.h2o import H2o
+from kernels_ref.executor.hosted import Hosted
 from kernels_ref.executor.kivi import Kivi
 from kernels_ref.executor.paged import Paged
 from kernels_ref.executor.snapkv import Snapkv
@@ -69,11 +70,24 @@ def _kivi(paper: Any, layout: Layout, decoder: Decoder, room: Room) -> Cache:
     return Kivi(decoder, page, room.pages, room.widths_in(page), rows, paper.bits, paper.group)
 
 
+def _headinfer(paper: Any, layout: Layout, decoder: Decoder, room: Room) -> Cache:
+    widths = room.widths_in(layout.block_tokens)
+    heads = getattr(paper, "heads", 1)
+    return Hosted(decoder, layout.block_tokens, room.pages, widths, heads, paper.buffers)
+
+
+def _offload(paper: Any, layout: Layout, decoder: Decoder, room: Room) -> Cache:
+    widths = room.widths_in(layout.block_tokens)
+    return Hosted(decoder, layout.block_tokens, room.pages, widths, decoder.shape.kv_heads, paper.buffers)
+
+
 CACHES: dict[str, Build] = {
     "fp8": _fp8,
     "full": _full,
     "h2o": _h2o,
+    "headinfer": _headinfer,
     "kivi": _kivi,
+    "offload": _offload,
     "snapkv": _snapkv,
     "streaming": _streaming,
 }

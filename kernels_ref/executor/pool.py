@@ -28,16 +28,20 @@ class Pages:
 
     def take(self, many: int) -> list[int]:
         """New pages, held once. Raises RuntimeError where the engine promised room that is not there."""
+        self.reserve(many)
+        taken = [self._free.pop() for _ in range(many)]
+        for page in taken:
+            self._users[page] = 1
+        return taken
+
+    def reserve(self, many: int) -> None:
+        """See that so many are free; raises RuntimeError as `take` does."""
         if many > len(self._free):
             self._forget()
         if many > len(self._free):
             raise RuntimeError(
                 f"{many} pages wanted, {len(self._free)} of {self.count} free: the engine's count is off"
             )
-        taken = [self._free.pop() for _ in range(many)]
-        for page in taken:
-            self._users[page] = 1
-        return taken
 
     def share(self, names: Iterable[Name]) -> list[int]:
         """The pages of these names, as far as each follows the last, held once more."""

@@ -15,6 +15,8 @@ CASES = {
     "snapkv:capacity=48:window=8": (slow.Snapkv, {}),
     "h2o:heavy=0.25:recent=0.2": (slow.H2o, {}),
     "kivi": (slow.Kivi, {"block_tokens": 128}),
+    "headinfer": (slow.Slow, {}),
+    "offload": (slow.Slow, {}),
 }
 
 
@@ -68,7 +70,12 @@ def check(text: str, kind: type[slow.Slow], own: dict[str, object], fused: bool 
 @pytest.mark.parametrize("text", CASES)
 def test_logits_equal_the_definition(text: str) -> None:
     kind, own = CASES[text]
-    assert check(text, kind, {"kv_blocks": 200, "max_num_batched_tokens": 90, "max_num_seqs": 6} | own, longest=300, count=8) > 100
+    assert (
+        check(
+            text, kind, {"kv_blocks": 200, "max_num_batched_tokens": 90, "max_num_seqs": 6} | own, longest=300, count=8
+        )
+        > 100
+    )
 
 
 @pytest.mark.parametrize("text", CASES)
@@ -76,7 +83,12 @@ def test_the_kernels_too(text: str) -> None:
     """The same through Triton, in its interpreter where there is no GPU."""
     kind, own = CASES[text]
     shape = {"longest": 150, "count": 2, "outputs": 6}
-    assert check(text, kind, {"kv_blocks": 60, "max_num_batched_tokens": 140, "max_num_seqs": 4} | own, fused=True, **shape) >= 4
+    assert (
+        check(
+            text, kind, {"kv_blocks": 60, "max_num_batched_tokens": 140, "max_num_seqs": 4} | own, fused=True, **shape
+        )
+        >= 4
+    )
 
 
 @pytest.mark.parametrize("preemption", ["recompute", "swap"])
