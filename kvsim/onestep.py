@@ -8,7 +8,7 @@ import numpy as np
 from kvsim import find
 from kvsim.cost import cacheops
 from kvsim.cost.dense import dense_ops
-from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
+from kvsim.cost.op import GPU, PEER, Num, Op
 from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
@@ -113,6 +113,7 @@ def step(
     layout = Layout(named_policy(policy, fidelity), spec, tp, block_tokens)
     sequences, tokens = _count("batch", batch), _count("context", context)
     rates = Rates.of(machine, tp)
+    beside: list[Op] = []
     if phase == "prefill":
         ops = _prefill(layout, sequences, tokens, 0, whole=True)
         ops += dense_ops(layout.geo, sequences * tokens, sequences)
@@ -140,9 +141,10 @@ def step(
             + _decode(layout, sequences, rows, more > 0)
             + ops
         )
+        beside = _beside(layout, sequences, rows)
         if layout.offloaded:
             ops += cacheops.link_ops(layout, fetched, returned)
-    return _assemble(layout, rates, ops, kv_bytes, machine.name, tp)
+    return _assemble(layout, rates, ops, beside, kv_bytes, machine.name, tp)
 
 
 def _decode(layout: Layout, sequences: Num, rows: Ints, beside_chunk: bool) -> list[Op]:
@@ -153,6 +155,15 @@ def _decode(layout: Layout, sequences: Num, rows: Ints, beside_chunk: bool) -> l
         else:
             moved, work = rows[many + k], rows[2 * many + k]
         ops += cacheops.decode_ops(layout, kind, sequences, rows[k], moved, work, beside_chunk)
+    return ops
+
+
+def _beside(layout: Layout, sequences: Num, rows: Ints) -> list[Op]:
+    """Attention of decodes on lanes beside the chip."""
+    many, ops = len(layout.kinds), []
+    for k, kind in enumerate(layout.kinds):
+        moved = rows[k] * layout.read_token_bytes if layout.linear else rows[many + k]
+        ops += cacheops.beside_ops(layout, kind, sequences, rows[k], moved)
     return ops
 
 
@@ -174,17 +185,26 @@ def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> 
     return ops
 
 
-def _assemble(layout: Layout, rates: Rates, ops: list[Op], kv_bytes: dict[str, Num], machine: str, tp: int) -> Step:
-    seconds = tuple(rates.seconds(op) for op in ops)
+def _assemble(
+    layout: Layout, rates: Rates, ops: list[Op], beside: list[Op], kv_bytes: dict[str, Num], machine: str, tp: int
+) -> Step:
+    """`ops` overlap where the placement streams; `beside` come one after the other, and the chip waits for them."""
     lanes: dict[str, Num] = {}
-    for op, value in zip(ops, seconds, strict=True):
+    streams: dict[str, Num] = {GPU: 0.0}
+    waits: Num = 0.0
+    seconds = tuple(rates.seconds(op) for op in (*ops, *beside))
+    for index, (op, value) in enumerate(zip((*ops, *beside), seconds, strict=True)):
         lanes[op.lane] = lanes.get(op.lane, 0.0) + value
-    gpu = lanes.get(GPU, 0.0) + lanes.get(PEER, 0.0)
-    total = gpu
+        if index < len(ops):
+            lane = GPU if op.lane == PEER else op.lane
+            streams[lane] = streams.get(lane, 0.0) + value
+        else:
+            waits = waits + value
+    total = streams[GPU]
     if layout.offloaded:
         units = layout.policy.placement.units(layout.geo)
-        together, h2d, d2h = _alike(gpu, lanes[H2D], lanes[D2H])
-        total = overlapped(together, h2d, d2h, units)
+        total = overlapped(list(_alike(*streams.values())), units) + waits
+    ops = ops + beside
     sources = tuple(rates.source(op) for op in ops)
     assumed = [
         f"{tp} of {machine}'s chips; all figures are of one chip" if tp > 1 else f"one chip of {machine}",
@@ -193,6 +213,8 @@ def _assemble(layout: Layout, rates: Rates, ops: list[Op], kv_bytes: dict[str, N
     ]
     if layout.offloaded:
         assumed.append("copies overlap compute unit by unit, double-buffered, from pinned host memory")
+    if beside:
+        assumed.append("the chip waits for attention beside it, layer by layer: no second batch fills the gap")
     bounds = tuple(rates.bound(op) for op in ops)
     return Step(total, tuple(ops), seconds, bounds, sources, lanes, kv_bytes, tuple(assumed))
 

@@ -19,6 +19,7 @@ PHASES = ("prefill", "decode")
 GROUPS = ("linear", "attention", "pass", "link", "step")
 _GROUP = {"gemm": "linear", "attention_prefill": "attention", "attention_decode": "attention", "elementwise": "pass"}
 _MOST_STEPS = 64
+_NAMES = {H2D: "host to GPU", D2H: "GPU to host", "nvme_read": "flash, reads", "nvme_write": "flash, writes"}
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,8 @@ def roofline(
 def roofs(machine: Machine, tp: int = 0) -> list[Roof]:
     """Every memory and link that a chip's Ops use; the host link in each direction."""
     rates = Rates.of(machine, tp or machine.chips)
-    host = rates.host_link.bandwidth
     found = [Roof(machine.chip.memory.kind, GPU, machine.chip.memory.bandwidth)]
-    found += [Roof("host to GPU", H2D, host), Roof("GPU to host", D2H, host)]
+    found += [Roof(_NAMES.get(lane, one.what), lane, one.peak_bytes_per_s) for lane, one in rates.lanes.items()]
     return [*found, Roof("between chips", PEER, rates.peer.bandwidth)]
 
 
@@ -186,6 +186,6 @@ def _dots(found: Step, rates: Rates, where: tuple[str, str, int]) -> list[Dot]:
 
 
 def _bandwidth(rates: Rates, lane: str) -> float:
-    if lane in (H2D, D2H):
-        return rates.host_link.bandwidth
+    if lane not in (GPU, PEER):
+        return rates.lane(lane).peak_bytes_per_s
     return rates.peer.bandwidth if lane == PEER else rates.chip.memory.bandwidth

@@ -7,8 +7,8 @@ Chunk features, for one layer kind: new tokens, query-key pairs of one head, pas
 import numpy as np
 
 from kvsim.cost.geometry import Geometry, LayerKind
-from kvsim.cost.kernels import ACTIVATION_BYTES, affine_gemm, attention_decode, attention_prefill, copy, elementwise
-from kvsim.cost.op import D2H, H2D, Num, Op
+from kvsim.cost.kernels import ACTIVATION_BYTES, affine_gemm, attention_decode, attention_prefill, elementwise
+from kvsim.cost.op import Num, Op
 from kvsim.traits.layout import Layout
 
 
@@ -27,6 +27,11 @@ def decode_ops(
     """
     geo, policy = layout.geo, layout.policy
     launches = policy.placement.attention_launches(geo)
+    share, besides = policy.placement.on_chip(kind, geo)
+    if (share, besides) != (1.0, 0.0):  # what the placement leaves to the chip
+        more = sequences * (besides * sum(kind.heads))
+        tokens, work = tokens * share + more, work * share
+        kv_bytes = kv_bytes * share + more * layout.read_token_bytes
     flops = tokens * (geo.decode_flops * geo.query_heads / sum(kind.heads))
     dequantize = work * policy.quantizer.instructions
     shape = _shape(geo, sequences, 0.0)
@@ -92,12 +97,13 @@ def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:
 
 
 def link_ops(layout: Layout, fetched: Num, returned: Num) -> list[Op]:
-    """Transfers of an offloaded cache, in its placement's units: bytes over all layers, both directions."""
-    units = layout.policy.placement.units(layout.geo)
-    return [
-        copy("fetch_cache", H2D, fetched / units, count=units),
-        copy("return_cache", D2H, returned / units, count=units),
-    ]
+    """Transfers of a cache that rests elsewhere, in its placement's units: bytes over all layers, both directions."""
+    return layout.policy.placement.move_ops(layout.geo, fetched, returned)
+
+
+def beside_ops(layout: Layout, kind: LayerKind, sequences: Num, tokens: Num, kv_bytes: Num) -> list[Op]:
+    """A decode step's attention on lanes beside the chip, and the chip's exchange with them."""
+    return layout.policy.placement.beside_ops(layout.geo, kind, sequences, tokens, kv_bytes)
 
 
 def pairs(new: Num, past: Num, limit: int | None) -> tuple[Num, Num]:

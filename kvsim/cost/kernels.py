@@ -65,9 +65,11 @@ def attention_prefill(name: str, flops: Num, moved: Num, launches: float, count:
     return Op(name, "attention_prefill", GPU, {"bf16": flops}, moved, launches, count, shape=shape)
 
 
-def copy(name: str, lane: str, moved: Num, transfers: float = 1.0, count: int = 1) -> Op:
-    """A transfer between tiers on a lane of its own."""
-    return Op(name, "copy", lane, {}, moved, transfers, count)
+def copy(
+    name: str, lane: str, moved: Num, transfers: float = 1.0, count: int = 1, shape: Mapping[str, Any] | None = None
+) -> Op:
+    """A transfer between tiers on a lane of its own; `shape` may hold its request_bytes and queue_depth."""
+    return Op(name, "copy", lane, {}, moved, transfers, count, shape=shape or {})
 
 
 def all_reduce(name: str, size: Num, gpus: int, count: int = 1) -> Op:

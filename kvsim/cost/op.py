@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 Num = float | int | NDArray[Any]  # one figure, or one a step
 
 GPU, H2D, D2H, PEER = "gpu", "h2d", "d2h", "nvlink"
+CSD, CPU, NIC = "csd", "cpu", "nic"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Seconds of steps by lane, priced from sums over the batch. What the engine calls; `step` shows the same by Op."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,22 @@ from numpy.typing import NDArray
 from kvsim.cost import affine, cacheops
 from kvsim.cost.dense import head_ops, layer_ops
 from kvsim.cost.geometry import Geometry, LayerKind
-from kvsim.cost.op import Num, Op
+from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.cost.rates import EFFICIENCY, Rates
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped
 
 Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A lane that a cache which rests elsewhere crosses: seconds a step, a byte fetched and a byte returned."""
+
+    lane: str
+    latency_s: float
+    fetch_s_per_byte: float
+    return_s_per_byte: float
 
 
 class Pricer:
@@ -35,11 +47,9 @@ class Pricer:
         self.works_at_end = self.prompt_end(1 << 20) > 0
         self.units = layout.policy.placement.units(layout.geo)
         self.token_bytes = layout.moved_token_bytes
-        if self.units:
-            self._link_latency, link = affine.probe(lambda a, b: cacheops.link_ops(layout, a, b), 2, rates)
-            self._link_latency /= 2  # of each direction
-            self._fetch_s_per_byte, self._return_s_per_byte = float(link[0, 0, 0]), float(link[1, 0, 1])
-            self._returns_all = layout.policy.placement.returns_everything()
+        self._streams = self._compile_streams() if self.units else ()
+        self._returns_all = layout.policy.placement.returns_everything()
+        self._beside = self._compile_beside()
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -166,6 +176,38 @@ class Pricer:
             total = total + kernels.seconds((features[0], features[2 + 2 * i], features[3 + 2 * i]))
         return total
 
+    # -- lanes beside the chip ---------------------------------------------------------------------------------------
+
+    def _compile_streams(self) -> tuple[Stream, ...]:
+        """A stream's seconds on each lane from bytes fetched and returned."""
+        ops = cacheops.link_ops(self.layout, 0.0, 0.0)
+        found = []
+        for lane in dict.fromkeys(op.lane for op in ops):
+            build = lambda a, b, lane=lane: [op for op in cacheops.link_ops(self.layout, a, b) if op.lane == lane]  # noqa: E731
+            latency, table = affine.probe(build, 2, self.rates)
+            fetch, back = table.sum(axis=(0, 1)).tolist()
+            found.append(Stream(lane, latency, fetch, back))
+        return tuple(found)
+
+    def _compile_beside(self) -> list[affine.Kernels]:
+        """Attention on lanes beside the chip: one after the other, so that seconds add up over lanes and kinds."""
+        layout, found = self.layout, []
+        for kind in layout.kinds:
+            if cacheops.beside_ops(layout, kind, 0.0, 0.0, 0.0):
+                build = partial(cacheops.beside_ops, layout, kind)
+                latency, table = affine.probe(build, 3, self.rates)
+                found.append(affine.compiled(latency, [table]))
+        return found
+
+    def _beside_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
+        kinds, layout = self.kinds, self.layout
+        total: Num = 0.0
+        for k, kernels in enumerate(self._beside):
+            tokens: Num = rows[k]
+            moved = tokens * layout.read_token_bytes if layout.linear else rows[kinds + k]
+            total = total + (kernels.seconds((float(sequences), tokens, moved)) + kernels.latency)
+        return total
+
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def price(
@@ -188,9 +230,10 @@ class Pricer:
         if not self.units:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)
-        h2d = self._link_latency + fetched * self._fetch_s_per_byte
-        d2h = self._link_latency + returned * self._return_s_per_byte
-        return overlapped(gpu, h2d, d2h, self.units), gpu
+        lanes: list[Num] = [gpu]
+        lanes += [s.latency_s + fetched * s.fetch_s_per_byte + returned * s.return_s_per_byte for s in self._streams]
+        step = overlapped(lanes, self.units)
+        return (self._beside_s(decodes, rows) + step if decodes and self._beside else step), gpu
 
     def _link(self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None) -> tuple[Num, Num]:
         """Bytes (fetched from, returned to) the host in a step, or in each of several."""
@@ -208,11 +251,16 @@ class Pricer:
         return int(each[0]), int(each[1])
 
     def link_busy_s(self, fetched: int, returned: int, steps: int) -> tuple[float, float]:
-        """Seconds that both directions were busy in `steps` steps."""
-        if not self.units:
-            return 0.0, 0.0
-        latency = self._link_latency * steps
-        return latency + fetched * self._fetch_s_per_byte, latency + returned * self._return_s_per_byte
+        """Seconds that both directions of the host link were busy in `steps` steps."""
+        busy = self.stream_busy_s(fetched, returned, steps)
+        return busy.get(H2D, 0.0), busy.get(D2H, 0.0)
+
+    def stream_busy_s(self, fetched: int, returned: int, steps: int) -> dict[str, float]:
+        """Seconds that each lane of the stream was busy in `steps` steps."""
+        return {
+            one.lane: one.latency_s * steps + fetched * one.fetch_s_per_byte + returned * one.return_s_per_byte
+            for one in self._streams
+        }
 
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
         """Seconds to swap a chip's cache out and in over the host link; nothing overlaps them."""

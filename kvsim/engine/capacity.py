@@ -45,7 +45,14 @@ def capacity(machine: Machine, layout: Layout, serving: Serving) -> Capacity:
     resident = sum(-value for name, value in terms.items() if value < 0 and "left" not in name)
     block = layout.block_bytes
     dram = int(machine.host.memory.capacity * serving.dram_utilization) // machine.chips
-    if layout.offloaded:
+    tier = layout.policy.placement.home
+    if layout.offloaded and tier != DRAM:
+        pools = {
+            HBM: room,
+            DRAM: dram,
+            tier: _whole(int(machine.tier(tier).capacity_bytes) // machine.chips, block, serving),
+        }
+    elif layout.offloaded:
         pools = {HBM: room, DRAM: _whole(dram, block, serving)}
     else:
         pools = {HBM: _whole(room, block, serving), DRAM: dram}

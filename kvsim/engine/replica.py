@@ -52,17 +52,30 @@ class Replica:
         serving = scheduler.serving
         self._async = serving.asynchronous
         self._cpu_step_s, self._cpu_seq_s = serving.cpu_step_s, serving.cpu_seq_s
+        if scheduler.tiers:
+            scheduler.tiers.on_ready = self._ready
 
     def submit(self, seq: Sequence) -> None:
         """A request reaches the queue now (at `seq.visible_s`)."""
         self.scheduler.waiting.append(seq)
         self.outstanding_tokens += seq.prompt
+        if tiers := self.scheduler.tiers:
+            tiers.arrive(seq, self.scheduler.memory.runs(seq))
+        self._notice(seq.visible_s)
+
+    def _ready(self, seq: Sequence) -> None:
+        """A request in the queue has now what it waited for in a lower tier."""
+        self.scheduler.again(seq, self.clock.now)
+        self._notice(seq.visible_s, loaded=True)
+
+    def _notice(self, now_s: float, loaded: bool = False) -> None:
+        """The queue has changed: plan at the end of the step that can see it."""
         span = self._span
         if span is None:
             if self._wake is None:  # planned once all that arrives at this very time is here
-                self._wake_at(seq.visible_s)
-        elif span.plan.open and span.steps > 1:
-            step = bisect_left(span.ends, seq.visible_s) + 1 + self._async
+                self._wake_at(now_s)
+        elif (span.plan.open or loaded) and span.steps > 1:
+            step = bisect_left(span.ends, now_s) + 1 + self._async
             if step < span.steps:
                 span.steps = step
                 self._wake_at(float(span.ends[step - 1]))
@@ -74,7 +87,7 @@ class Replica:
         cutoff_s = now_s if idle or not self._async or self._span is None else self._last_start_s
         plan = self.scheduler.plan(cutoff_s)
         if plan is None:
-            if self.scheduler.waiting:  # unseen so far; nothing runs, so it is planned at once
+            if self.scheduler.waiting and not idle:  # unseen so far; nothing runs, so it is planned at once
                 self._begin(now_s, idle=True)
                 return
             self._span = self._wake = None

@@ -1,6 +1,11 @@
 """A request while a replica has it."""
 
+from typing import TYPE_CHECKING
+
 from kvsim.engine.ledger import Ints
+
+if TYPE_CHECKING:
+    from kvsim.engine.tiers import Visit
 
 
 class Sequence:
@@ -17,7 +22,8 @@ class Sequence:
         hbm, home: bytes allocated while prefilling (then the ledger knows).
         named: its runs of blocks that the trace names, None until they are asked for.
         held: blocks by id that it shares through the prefix cache, `shared` of them.
-        swapped: bytes of its cache in host DRAM, after a preemption by swapping.
+        swapped: bytes of its cache in a lower tier, after a preemption by swapping.
+        visit: what lower tiers do for it; loaded: whether its room in HBM is allocated, and holds what they had of it.
     """
 
     __slots__ = (
@@ -30,6 +36,7 @@ class Sequence:
         "held",
         "home",
         "index",
+        "loaded",
         "named",
         "order",
         "prompt",
@@ -40,6 +47,7 @@ class Sequence:
         "target",
         "tokens",
         "visible_s",
+        "visit",
     )
 
     def __init__(self, index: int, prompt: int, target: int, visible_s: float) -> None:
@@ -51,3 +59,5 @@ class Sequence:
         self.named: list[tuple[int, int]] | None = None
         self.held: dict[int, int] = {}
         self.first_plan = True  # not scheduled yet
+        self.visit: Visit | None = None
+        self.loaded = False

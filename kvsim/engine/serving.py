@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from kvsim.engine.tierspec import tier_specs
 from kvsim.traits.eviction import online
 from kvsim.traits.policy import require
 
 Prefixes = Literal["hash", "radix"]
 Preemption = Literal["recompute", "swap"]
 Routing = Literal["round_robin", "least_tokens", "session"]
+Prefetch = Literal["best_effort", "wait", "timeout"]
+Fetch = Literal["always", "auto"]
 Admission = Literal["prompt_fits", "reserve_prompt", "reserve_output"]
 
 
@@ -41,6 +44,15 @@ class Serving:
         routing: of requests to replicas: in turn (round_robin), to the fewest prompt tokens of unfinished requests
             (least_tokens), or a session's all to the one that was so at its begin (session).
         weight_dtype: of the linear layers, instead of the model's.
+        tiers: of the prefix cache below HBM, nearest first, such as dram:bytes=64GB+flash:writes=back; each with
+            bytes=SIZE of a host, eviction=ORDER, writes=through|back|selective, shared=true, and
+            layout=page_first|layer_first|token_first.
+        prefetch: of blocks behind the first tier. A request takes what has arrived by its turn (best_effort), waits for
+            all (wait), or at most prefetch_timeout_s from its arrival (timeout); the rest arrives all the same.
+        prefetch_timeout_s: longest wait for a prefetch.
+        fetch: blocks in lower tiers are always taken, or computed again where that is foretold to be faster (auto).
+        write_buffer_bytes: of a chip's blocks that wait to be written after their tier has given them up.
+        swap_tier: where preemption=swap puts a sequence.
     """
 
     max_num_seqs: int = 256
@@ -68,6 +80,12 @@ class Serving:
     dram_utilization: float = 0.9
     routing: Routing = "round_robin"
     weight_dtype: Literal["", "bf16", "fp16", "fp8", "int8", "int4"] = ""
+    tiers: str = ""
+    prefetch: Prefetch = "wait"
+    prefetch_timeout_s: float = 1.0
+    fetch: Fetch = "always"
+    write_buffer_bytes: float = 4.0 * 2**30
+    swap_tier: str = "dram"
 
     def __post_init__(self) -> None:
         for name in ("max_num_seqs", "max_num_batched_tokens", "block_tokens"):
@@ -76,7 +94,7 @@ class Serving:
             require(0 < getattr(self, name) <= 1, f"{name} must be in (0, 1], but got {getattr(self, name)}")
         for name in (
             "null_blocks", "max_model_len", "graph_tokens", "cpu_step_s", "cpu_seq_s", "api_s", "context_bytes",
-            "graph_bytes", "kv_blocks",
+            "graph_bytes", "kv_blocks", "prefetch_timeout_s", "write_buffer_bytes",
         ):  # fmt: skip
             value = getattr(self, name)
             require(0 <= value < float("inf"), f"{name} must be at least 0, but got {value}")
@@ -84,6 +102,7 @@ class Serving:
         reserved = self.admission == "reserve_output" or not self.static_batches
         require(reserved, f"static_batches needs admission reserve_output, but got {self.admission}")
         online(self.prefix_eviction)
+        require(not tier_specs(self.tiers) or self.prefix_caching, "tiers need prefix_caching=true")
         leaves = f"prefix_cache=radix gives up least recently used leaves: no prefix_eviction={self.prefix_eviction}"
         require(self.prefix_cache == "hash" or self.prefix_eviction == "lru", leaves)
         fits = self.max_num_batched_tokens >= self.max_num_seqs

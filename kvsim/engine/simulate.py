@@ -20,6 +20,7 @@ from kvsim.engine.results import Columns
 from kvsim.engine.router import Router
 from kvsim.engine.scheduler import Scheduler
 from kvsim.engine.serving import Serving
+from kvsim.engine.tiering import below
 from kvsim.specs.hardware import Machine
 from kvsim.specs.model import Model
 from kvsim.traces.loop import alone
@@ -80,12 +81,15 @@ def simulate(
     room = capacity(machine, layout, serving)
     pricer = Pricer(layout, Rates.of(machine, tp), serving.graph_sizes)
     clock = Clock()
+    tiers = below(machine, layout, room, serving, trace, pricer, clock)
     columns = Columns.empty(trace.arrival_s.copy(), trace.prompt_tokens, trace.output_tokens)
     caching = prefix_cache(serving, trace) if serving.prefix_caching and policy.reuse == "prefix" else None
     several = []
     for number in range(replicas):
         ledger = Ledger(pricer.rows)
         memory = Memory(layout, room, ledger, pricer, caching, trace.blocks)
+        if tiers and memory.cache:
+            memory.tiers = tiers(number, memory.cache)
         scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, exact or executor is not None)
         kind = Replica if executor is None else ExecutingReplica
         several.append(kind(clock, scheduler, ledger, pricer, columns, number))

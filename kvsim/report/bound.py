@@ -26,6 +26,12 @@ LANES = {
     "h2d": "the host link to the GPU",
     "d2h": "the host link from the GPU",
     "nvlink": "the link between the chips",
+    "nvme_read": "reading flash",
+    "nvme_write": "writing flash",
+    "csd": "attention in storage",
+    "cxl": "the CXL memory",
+    "nic": "the network",
+    "codec": "the codec",
 }
 
 # what GPU time goes to -> (what the GPU does then, what would make it faster)

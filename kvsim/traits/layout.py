@@ -6,7 +6,7 @@ The engine keeps sums of these rows over the running sequences (its ledger), one
     bytes[k]   cache bytes read in one layer of kind k          (only when not proportional to tokens)
     work[k]    elements that its reader must dequantize          (likewise)
     hbm        bytes allocated in HBM, all layers
-    dram, link bytes allocated in host DRAM, bytes fetched over the host link (only when the cache rests there)
+    home, link bytes allocated in the tier where the cache rests, bytes fetched from it (only when that is not HBM)
 """
 
 from functools import cached_property
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kvsim.cost.geometry import cut
 from kvsim.specs.model import Model
-from kvsim.traits.placement import DRAM, HBM
+from kvsim.traits.placement import HBM
 from kvsim.traits.policy import Policy
 
 Ints = NDArray[np.int64]
@@ -61,8 +61,9 @@ class Layout:
 
     @property
     def moved_token_bytes(self) -> int:
-        """Bytes of one token over all layers: what placement moves for it."""
-        return self.geo.kv_heads * self.head_token_bytes * self.geo.model.layers
+        """Bytes of one token over all layers that do not stay in HBM: what placement moves for it."""
+        whole = self.geo.kv_heads * self.head_token_bytes * self.geo.model.layers
+        return self.policy.placement.moved(whole, self.geo)
 
     @property
     def static_bytes(self) -> int:
@@ -182,5 +183,6 @@ class Layout:
         tiers = self.policy.placement.rest(allocated, self.geo)
         rows[self.hbm_row] = tiers[HBM]
         if self.offloaded:
-            rows[self.hbm_row + 1], rows[self.hbm_row + 2] = tiers[DRAM], moved
+            placement = self.policy.placement
+            rows[self.hbm_row + 1], rows[self.hbm_row + 2] = tiers[placement.home], placement.fetched(moved, self.geo)
         return rows

@@ -12,6 +12,7 @@ from kvsim.cost import rates as shares
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
 from kvsim.onestep import step
+from kvsim.specs.devices import Drive, Expander
 from kvsim.specs.hardware import Machine
 from kvsim.traits.layout import Layout
 from kvsim.traits.policy import policy
@@ -128,11 +129,29 @@ def test_seconds_never_fall_with_bytes(contexts: list[int], text: str) -> None:
 
 @settings(deadline=None)
 @given(sequences=STEPS["sequences"], context=STEPS["context"], chunk=STEPS["chunk"], past=STEPS["past"])
-def test_an_infinite_link_makes_offload_equal_full(sequences: int, context: int, chunk: int, past: int) -> None:
-    link = H100.host_link.model_copy(update={"bandwidth": float("inf"), "latency": 0.0})
-    endless = replace(H100, host_link=link)
-    shape = (sequences, context, chunk, past)
-    assert priced("offload", endless, *shape) == priced("full", H100, *shape)
+def test_an_endless_tier_equals_hbm(sequences: int, context: int, chunk: int, past: int) -> None:
+    endless, shape = endlessly("h100+nvme+cxl+rdma"), (sequences, context, chunk, past)
+    for tier in ("dram", "flash", "cxl", "remote"):
+        assert priced(f"offload:tier={tier}", endless, *shape) == priced("full", H100, *shape)
+
+
+def endlessly(name: str) -> Machine:
+    """A machine whose tiers have infinite bandwidth and no latency."""
+    machine, inf = find.machine(name), float("inf")
+    link = machine.host_link.model_copy(update={"bandwidth": inf, "latency": 0.0})
+    memory = machine.host.memory.model_copy(update={"bandwidth": inf})
+    devices = []
+    for device in machine.devices:
+        fast: dict[str, object] = {"read": inf, "write": inf, "latency": 0.0}
+        if isinstance(device.device, Expander):
+            fast = {"memory": memory, "latency": 0.0}
+        if isinstance(device.device, Drive):
+            fast = {"read": inf, "write": inf, "read_latency": 0.0, "write_latency": 0.0, "random_read": inf}
+            fast |= {"random_write": inf}
+        port = device.link.model_copy(update={"bandwidth": inf, "latency": 0.0})
+        devices.append(replace(device, device=device.device.model_copy(update=fast), link=port))
+    host = machine.host.model_copy(update={"memory": memory})
+    return replace(machine, host_link=link, host=host, devices=tuple(devices))
 
 
 def test_headinfer_at_a_million_tokens_is_bound_by_the_host_link() -> None:

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from kvsim import find
+from kvsim.specs.devices import Drive, Expander, Store
 from kvsim.specs.hardware import Chip, Host, Link, System
 from kvsim.specs.load import load, read_yaml
 
-KINDS: dict[str, type[Chip | Host | Link | System]] = {"chips": Chip, "hosts": Host, "links": Link, "systems": System}
+KINDS: dict[str, type[Chip | Host | Link | System | Drive | Expander | Store]] = {
+    "chips": Chip, "hosts": Host, "links": Link, "systems": System, "drives": Drive, "memories": Expander,
+    "stores": Store,
+}  # fmt: skip
 FILES = sorted(path for kind in KINDS for path in (find.ROOT / "hardware" / kind).glob("*.yaml"))
 IDS = [f"{path.parent.name}/{path.stem}" for path in FILES]
 SYSTEMS = find.names("hardware/systems")
