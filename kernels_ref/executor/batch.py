@@ -46,7 +46,7 @@ class Batch:
 
     `fields`: integers by name; `on_device`: the same, once they are there. `moves`: copies to do first. `width`: pages
     that a row of the table has. `order`: which of the step's decoding sequences each row is. `variant`: what tells the
-    step's kernels from others' of the same size.
+    step's kernels from others' of the same size. `frozen`: captured in a graph of its own, as it is.
     """
 
     decodes: int
@@ -61,6 +61,7 @@ class Batch:
     all_runs: Runs | None = None
     order: list[int] = field(default_factory=list)
     variant: int = 0
+    frozen: bool = False
 
     @property
     def tokens(self) -> int:

@@ -36,6 +36,11 @@ class H2o(Paged):
         """Scores move with the rows."""
         return [*super().stores(), *self.scores]
 
+    def randomize(self) -> None:
+        """Scores too."""
+        super().randomize()
+        self.scores.uniform_()
+
     def budget(self, held: Held) -> tuple[int, int]:
         """(heavy, recent) places of a sequence, by its prompt."""
         heavy, recent = (max(1, int(share * held.prompt)) for share in self._shares_kept)

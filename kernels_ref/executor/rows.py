@@ -10,9 +10,9 @@ import torch
 import triton
 
 COLUMNS = (
-    "model", "policy", "phase", "decodes", "chunks", "tokens", "padded", "width_tokens", "graphed", "seconds", "noise",
-    "alone_s", "wall_s", "first_s", "clock_mhz", "before_bytes", "peak_bytes", "kv_bytes", "kv_predicted_bytes",
-    "weight_bytes",
+    "model", "policy", "block", "phase", "decodes", "chunks", "tokens", "padded", "width_tokens", "graphed", "seconds",
+    "noise", "alone_s", "wall_s", "first_s", "clock_mhz", "before_bytes", "peak_bytes", "kv_bytes",
+    "kv_predicted_bytes", "weight_bytes",
 )  # fmt: skip
 
 

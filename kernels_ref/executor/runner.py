@@ -39,7 +39,7 @@ class Runner:
         self.gpu = decoder.device.type == "cuda"
         self.graph_sizes = tuple(sorted(graph_sizes)) if self.gpu and cache.graphed else ()
         self.staging = Staging(str(decoder.device), integers)
-        self._graphs: dict[tuple[int, int, int], Captured | None] = {}
+        self._graphs: dict[tuple[int, ...], Captured | None] = {}
         self._memory: tuple[int, int] | None = None
         self._side: torch.cuda.Stream | None = None
         self.capture_s = 0.0
@@ -54,7 +54,7 @@ class Runner:
     def run(self, batch: Batch) -> Ran:
         """Run a prepared batch once, to its end. May be called again: the same work over the same rows."""
         begun = time.perf_counter()
-        captured = self._captured(batch) if self.padded(batch.decodes, len(batch.chunks)) == batch.padded else None
+        captured = self._captured(batch)
         begun += self._spent
         self.cache.batch = batch
         count = self.staging.place(batch)
@@ -81,7 +81,7 @@ class Runner:
         """GPU seconds of a batch run `times` times back to back: what the host needs to launch it shows once only."""
         if not self.gpu:
             return [self.run(batch).gpu_s for _ in range(times)]
-        captured = self._captured(batch) if self.padded(batch.decodes, len(batch.chunks)) == batch.padded else None
+        captured = self._captured(batch)
         self.cache.batch = batch
         self.staging.send(self.staging.place(batch))
         rows = self._rows(batch) if captured is None else None
@@ -109,13 +109,20 @@ class Runner:
     _spent = 0.0
 
     def _captured(self, batch: Batch) -> Captured | None:
-        """The graph of this many rows and this width of table, captured now if it is new."""
+        """The graph that runs a batch, captured now if it is new; None for one that runs without."""
         self._spent = 0.0
-        key = (batch.padded, batch.width, batch.variant)
+        if not self.gpu:
+            return None
+        if batch.frozen:
+            key: tuple[int, ...] = (id(batch),)
+        elif self.padded(batch.decodes, len(batch.chunks)) == batch.padded:
+            key = (batch.padded, batch.width, batch.variant)
+        else:
+            return None
         if key not in self._graphs:
             begun = time.perf_counter()
             try:
-                self._graphs[key] = self._capture(*key)
+                self._graphs[key] = self._capture(batch if batch.frozen else self.cache.blank(*key))
             except (RuntimeError, AssertionError) as failure:  # the step then runs without
                 self._graphs[key] = None
                 print(f"no graph of {key}: {failure}".split("\n")[0], file=sys.stderr, flush=True)
@@ -123,11 +130,15 @@ class Runner:
             self.capture_s += self._spent
         return self._graphs[key]
 
-    def _capture(self, padded: int, width: int, variant: int) -> Captured:
-        """Work on nothing: no row is written, no token read. First without a graph, so that kernels are compiled."""
-        blank = self.cache.blank(padded, width, variant)
-        self.staging.send(self.staging.place(blank))
-        ids = blank.on_device["ids"]
+    def forget(self, batch: Batch) -> None:
+        """Let go of a frozen batch's graph."""
+        self._graphs.pop((id(batch),), None)
+
+    def _capture(self, batch: Batch) -> Captured:
+        """A batch of nothing, or one as it is; first without a graph, so that kernels are compiled."""
+        self.cache.batch = batch
+        self.staging.send(self.staging.place(batch))
+        ids = batch.on_device["ids"]
         torch.cuda.synchronize()
         side = self._side = self._side or torch.cuda.Stream()  # one for all: cuBLAS keeps a workspace for each
         side.wait_stream(torch.cuda.current_stream())

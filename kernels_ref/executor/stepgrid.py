@@ -38,6 +38,7 @@ class Case:
         return {
             "model": self.model,
             "policy": self.policy,
+            "block": self.block,
             "phase": self.phase,
             "decodes": "+".join(f"{n}x{context}/{prompt}" for n, context, prompt in self.decodes),
             "chunks": "+".join(f"{new}@{past}" for new, past in self.chunks),
@@ -67,15 +68,50 @@ MIXED = (
 )
 
 
+KEPT: dict[str, tuple[tuple[Decodes, ...], ...]] = {
+    "fp8": (_decode(11, 2900), _decode(45, 1900), _decode(3, 23000), _decode(150, 1500), _decode(24, 6100)),
+    "kivi": (_decode(11, 2900), _decode(45, 1900), _decode(3, 23000), _decode(150, 1500), _decode(24, 6100)),
+    "kivi:bits=4": (_decode(22, 1100), _decode(24, 6100)),
+    "streaming": (_decode(11, 2900), _decode(45, 900), _decode(150, 5000), _decode(24, 9000)),
+    "snapkv": (_decode(11, 2900), _decode(45, 1900), _decode(150, 6000), _decode(3, 23000)),
+    "snapkv:capacity=512": (_decode(60, 3300), _decode(24, 1100)),
+    "h2o": (_decode(11, 2900), _decode(45, 1900), _decode(24, 6100), _decode(90, 900)),
+}
+KEPT_PREFILLS = (((1950, 0),), ((1500, 6000),), ((3900, 0),))
+KEPT_MIXED = ((_decode(11, 1700), ((1960, 0),)), (_decode(24, 5200), ((1480, 500),)))
+HOSTED = ("offload", "headinfer", "headinfer:heads=2", "headinfer:heads=8")
+HOSTED_DECODES = (_decode(1, 16200), _decode(1, 33000), _decode(1, 65000), _decode(1, 130900), _decode(4, 9000))
+HOSTED_CHUNKS = (((1930, 14000),), ((1700, 0),))
+BLOCKS = {"kivi": 128}
+
+
+def _of_policy(model: str, text: str, every: int) -> list[Case]:
+    block = BLOCKS.get(text.split(":")[0], 16)
+    cases = [Case(model, text, decodes, (), block) for decodes in KEPT[text][::every]]
+    if ":" in text:
+        return cases
+    cases += [Case(model, text, (), chunks, block) for chunks in KEPT_PREFILLS[::every]]
+    return cases + [Case(model, text, decodes, chunks, block) for decodes, chunks in KEPT_MIXED[::every]]
+
+
+def _hosted(model: str) -> list[Case]:
+    cases = [Case(model, text, decodes) for text in HOSTED for decodes in HOSTED_DECODES]
+    return cases + [Case(model, text, (), chunks) for text in HOSTED[:2] for chunks in HOSTED_CHUNKS]
+
+
 def grid(models: Sequence[str]) -> list[Case]:
-    """All cases, the most telling first."""
+    """All cases: of the first model every policy, of others about half of it."""
     cases = []
     for number, model in enumerate(models):
-        few = slice(None) if number == 0 else slice(None, None, 2)
-        mine = [Case(model, "full", _decode(*shape)) for shape in DECODES[few]]
-        mine += [Case(model, "full", decodes) for decodes in RAGGED]
-        mine += [Case(model, "full", (), chunks) for chunks in PREFILLS[few]]
-        mine += [Case(model, "full", decodes, chunks) for decodes, chunks in MIXED[few]]
+        every = 1 if number == 0 else 2
+        mine = [Case(model, "full", _decode(*shape)) for shape in DECODES[::every]]
+        mine += [Case(model, "full", decodes) for decodes in RAGGED[::every]]
+        mine += [Case(model, "full", (), chunks) for chunks in PREFILLS[::every]]
+        mine += [Case(model, "full", decodes, chunks) for decodes, chunks in MIXED[::every]]
+        for text in KEPT:
+            mine += _of_policy(model, text, every) if number == 0 or ":" not in text else []
+        if number == 0:
+            mine += _hosted(model)
         cases += mine
     return cases
 
@@ -101,4 +137,6 @@ def tiny_grid(folder: Path) -> list[Case]:
     shapes = (_decode(3, 50), ((2, 20, 17), (1, 70, 60)))
     cases = [Case(str(path), "full", shape) for shape in shapes]
     cases += [Case(str(path), "full", (), ((18, 0), (6, 20)))]
-    return [*cases, Case(str(path), "full", _decode(2, 40), ((9, 20),))]
+    for text in ("full", "fp8", "streaming:window=30", "snapkv:capacity=20:window=4", "h2o", *HOSTED[:3]):
+        cases.append(Case(str(path), text, _decode(2, 40), ((9, 20),)))
+    return [*cases, Case(str(path), "kivi", ((2, 140, 100),), ((9, 20),), 128)]

@@ -34,6 +34,8 @@ from kvsim.specs.model import Model
 from kvsim.traits.layout import Layout
 from kvsim.traits.policy import policy
 
+SERIES_S = 0.25  # about how long a series runs, but for three runs at least
+HOST_BYTES = 40e9  # of pinned memory
 SPARE_BYTES = 20e9  # of the GPU's memory, for activations, graphs and fragments
 
 
@@ -85,7 +87,9 @@ class Bench:
 
     def __init__(self, model: Model, text: str, decoder: Decoder, cases: list[Case], serving: Serving) -> None:
         self.layout = Layout(policy(text), model, 1, cases[0].block)
-        pages = max(-(-predicted_kv_bytes(case, self.layout) // self.layout.block_bytes) for case in cases) + 64
+        pages = max(-(-predicted_kv_bytes(case, self.layout) // self.layout.block_bytes) for case in cases) + 8
+        if self.layout.offloaded:  # torch rounds pinned memory up to a power of two
+            pages = 1 << (pages - 9).bit_length()
         most = max(sum(n for n, _, _ in case.decodes) + len(case.chunks) for case in cases)
         longest = max(case.longest for case in cases)
         exact = tuple(sorted({-(-case.longest_decode // 128) * 128 for case in cases if case.decodes}))
@@ -103,6 +107,7 @@ class Bench:
         step = step_of(case, self.cache)
         padded = self.runner.padded(len(step.decoding), len(step.chunks))
         batch: Batch = self.cache.prepare(step, self.words, padded)  # type: ignore[arg-type]
+        batch.frozen = gpu and not self.cache.graphed and not case.chunks
         held = sum(self.cache.held_bytes(one) for one in self.cache.held.values())
         try:
             first = self.runner.run(batch)
@@ -110,10 +115,11 @@ class Bench:
                 torch.cuda.reset_peak_memory_stats()
             alone = self.runner.run(batch)
             rough = alone.gpu_s
-            many = max(3, min(times, int(0.6 / max(rough, 1e-4))))
+            many = max(3, min(times, int(SERIES_S / max(rough, 1e-4))))
             pair = [statistics.median(self.runner.series(batch, many)) for _ in range(2)]
             peak = torch.cuda.max_memory_allocated() if gpu else 0
         finally:
+            self.runner.forget(batch)
             self.cache.clear()
         mean = sum(pair) / 2
         return {
@@ -191,6 +197,8 @@ def fits(case: Case, model: Model, options: Options) -> bool:
     if not options.device.startswith("cuda"):
         return True
     layout = Layout(policy(case.policy), model, 1, case.block)
+    if layout.offloaded:
+        return predicted_kv_bytes(case, layout) < HOST_BYTES
     room = torch.cuda.get_device_properties(0).total_memory - model.weight_bytes - SPARE_BYTES
     return predicted_kv_bytes(case, layout) < room
 
