@@ -80,10 +80,10 @@ def drawn(count: int, per_s: float, prompt: int, output: int, seed: int) -> Call
 
 
 REPLAYS = (
-    Replay("azure-code", azure(range(600, 850)), settings={"kv_blocks": 12_000}),
+    Replay("azure-code", azure(range(600, 810)), settings={"kv_blocks": 12_000}),
     Replay(
         "kivi-pressure",
-        drawn(150, 12.0, 900, 150, 1),
+        drawn(130, 12.0, 900, 150, 1),
         "kivi",
         {"kv_blocks": 128, "block_tokens": 128, "preemption": "swap", "max_num_seqs": 64},
     ),
@@ -93,10 +93,10 @@ REPLAYS = (
         "snapkv:capacity=512",
         {"kv_blocks": 620, "preemption": "swap", "max_num_seqs": 64},
     ),
-    Replay("mooncake", mooncake(range(1500), 150, 64, 42.0), settings={"kv_blocks": 16_000, "max_num_seqs": 64}),
-    Replay("headinfer-pressure", drawn(32, 3.0, 2200, 150, 3), "headinfer", {"kv_blocks": 800, "max_num_seqs": 8}),
-    Replay("azure-code-dense", azure(range(600, 850), 2.6), settings={"kv_blocks": 12_000}),
-    Replay("long-outputs", drawn(80, 8.0, 150, 800, 4), settings={"kv_blocks": 12_000, "max_num_seqs": 128}),
+    Replay("mooncake", mooncake(range(1500), 150, 50, 33.0), settings={"kv_blocks": 16_000, "max_num_seqs": 64}),
+    Replay("headinfer-pressure", drawn(30, 3.0, 3500, 110, 6), "headinfer", {"kv_blocks": 1700, "max_num_seqs": 12}),
+    Replay("azure-code-dense", azure(range(600, 810), 2.6), settings={"kv_blocks": 12_000}),
+    Replay("long-outputs", drawn(70, 8.0, 150, 800, 4), settings={"kv_blocks": 12_000, "max_num_seqs": 128}),
     Replay(
         "full-pressure",
         drawn(150, 12.0, 900, 150, 5),
