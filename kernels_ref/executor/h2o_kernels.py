@@ -11,7 +11,7 @@ import triton.language as tl
 from kernels_ref import online
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["width"])
 def evict_kernel(
     k_pages,
     v_pages,
@@ -110,7 +110,7 @@ def evict(
             scores[at, head, offset] = 0.0
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["width"])
 def score_kernel(
     q,
     k_pages,

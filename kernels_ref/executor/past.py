@@ -9,7 +9,7 @@ import triton.language as tl
 from kernels_ref.executor.elementwise import FP8
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def past_kernel(
     k_pages,
     v_pages,

@@ -230,6 +230,7 @@ def main() -> int:
         repair()
         options = Options(device="cpu", fused=INTERPRETED, check=True)
         arguments.positions = min(arguments.positions, 600)
+    gc.disable()  # a collection would show in a step
     with torch.inference_mode():
         rows = execute_all(replays, arguments, names, options)
     print()

@@ -41,6 +41,7 @@ class Runner:
         self.staging = Staging(str(decoder.device), integers)
         self._graphs: dict[tuple[int, ...], Captured | None] = {}
         self._memory: tuple[int, int] | None = None
+        self._compiled: set[tuple[int, int]] = set()
         self._side: torch.cuda.Stream | None = None
         self.capture_s = 0.0
         self.logits: torch.Tensor | None = None  # of the last step that ran without a graph
@@ -55,6 +56,8 @@ class Runner:
         """Run a prepared batch once, to its end. May be called again: the same work over the same rows."""
         begun = time.perf_counter()
         captured = self._captured(batch)
+        if captured is None:
+            self._compile(batch)
         begun += self._spent
         self.cache.batch = batch
         count = self.staging.place(batch)
@@ -103,6 +106,20 @@ class Runner:
         if len(rows) == batch.tokens:
             return None
         return torch.tensor(rows, dtype=torch.int64, device=self.decoder.device)
+
+    def _compile(self, batch: Batch) -> None:
+        """Let the kernels of a new size of decodes be compiled before they are timed: one layer of nothing."""
+        key = (batch.padded, batch.width)
+        if not self.gpu or not self.cache.graphed or not batch.padded or key in self._compiled:
+            return
+        begun = time.perf_counter()
+        blank = self.cache.blank(*key, 1)
+        self.staging.send(self.staging.place(blank))
+        shape = self.decoder.shape
+        self.cache.attend(0, torch.zeros(batch.padded, shape.qkv_rows, dtype=shape.dtype, device=self.decoder.device))
+        torch.cuda.synchronize()
+        self._compiled.add(key)
+        self._spent += time.perf_counter() - begun
 
     # -- graphs -------------------------------------------------------------------------------------------------------
 

@@ -11,14 +11,12 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 import kvsim.find as find
 from kernels_ref.executor.batch import Batch
-from kernels_ref.executor.cache import Cache
 from kernels_ref.executor.decoder import Decoder
 from kernels_ref.executor.interpreted import INTERPRETED, repair
 from kernels_ref.executor.policies import Room, cache_of
@@ -26,9 +24,7 @@ from kernels_ref.executor.rows import COLUMNS, Csv, origin
 from kernels_ref.executor.runner import Runner
 from kernels_ref.executor.stepgrid import Case, grid, tiny_grid
 from kernels_ref.executor.torch_executor import Options, decoder_of
-from kvsim.engine.executor import Step
-from kvsim.engine.scheduler import Plan
-from kvsim.engine.sequence import Sequence
+from kernels_ref.executor.warmup import step_of, words
 from kvsim.engine.serving import Serving
 from kvsim.specs.model import Model
 from kvsim.traits.layout import Layout
@@ -37,35 +33,6 @@ from kvsim.traits.policy import policy
 SERIES_S = 0.25  # about how long a series runs, but for three runs at least
 HOST_BYTES = 40e9  # of pinned memory
 SPARE_BYTES = 20e9  # of the GPU's memory, for activations, graphs and fragments
-
-
-@dataclass(frozen=True)
-class Words:
-    """The same random tokens for every request."""
-
-    tokens: list[int]
-
-    def of(self, request: int) -> list[int]:
-        """All of them."""
-        return self.tokens
-
-
-def step_of(case: Case, cache: Cache) -> Step:
-    """The case as the engine would hand it over; the cache holds what its sequences have seen."""
-    decoding, chunks = [], []
-    for count, context, prompt in case.decodes:
-        for _ in range(count):
-            seq = Sequence(len(decoding), prompt, context, 0.0)
-            seq.tokens, seq.order = context - 1, len(decoding)
-            cache.adopt(seq.index, prompt, context - 1)
-            decoding.append(seq)
-    for new, past in case.chunks:
-        seq = Sequence(len(decoding) + len(chunks), past + new, 1, 0.0)
-        seq.computed, seq.chunk = past, new
-        cache.adopt(seq.index, past + new, past)
-        chunks.append(seq)
-    plan = Plan(len(decoding), chunks, 1, False)
-    return Step(0, 0.0, False, plan, tuple(decoding), tuple(chunks), 0, (), ())
 
 
 def predicted_kv_bytes(case: Case, layout: Layout) -> int:
@@ -96,15 +63,13 @@ class Bench:
         self.cache = cache_of(self.layout, decoder, Room(pages, most + 8, longest, exact))
         self.cache.randomize()
         self.runner = Runner(decoder, self.cache, serving.graph_sizes)
-        generator = torch.Generator().manual_seed(1)
-        vocab = decoder.shape.vocab
-        self.words = Words(torch.randint(vocab, (longest + 1,), generator=generator).tolist())
+        self.words = words(longest + 1, decoder.shape.vocab)
 
     def row(self, case: Case, times: int) -> dict[str, object]:
         """Measure one case."""
         gpu = self.runner.gpu
         before = torch.cuda.memory_allocated() if gpu else 0
-        step = step_of(case, self.cache)
+        step = step_of(case.decodes, case.chunks, self.cache)
         padded = self.runner.padded(len(step.decoding), len(step.chunks))
         batch: Batch = self.cache.prepare(step, self.words, padded)  # type: ignore[arg-type]
         batch.frozen = gpu and not self.cache.graphed and not case.chunks
@@ -247,6 +212,7 @@ def main() -> int:
         cases, options = grid(arguments.models.split(",")), Options()
     wanted = [word for word in arguments.policies.split(",") if word]
     cases = [case for case in cases if not wanted or any(word == case.policy.split(":")[0] for word in wanted)]
+    gc.disable()  # a collection would show in a step
     with torch.inference_mode():
         rows = measure(cases, arguments.out, arguments.budget_s, options, 2 if arguments.tiny else arguments.times)
     show(rows)

@@ -12,6 +12,7 @@ from kernels_ref.executor.policies import WIDTH_TOKENS, Room, cache_of
 from kernels_ref.executor.runner import Ran, Runner
 from kernels_ref.executor.shape import shape_of
 from kernels_ref.executor.texts import Texts
+from kernels_ref.executor.warmup import warm_up
 from kernels_ref.executor.weights import Named, drawn, from_named
 from kvsim.engine.executor import Executed, Step
 from kvsim.engine.replica import Replica
@@ -61,6 +62,8 @@ class TorchExecutor:
         self.options, self.replica, self.layout = options, replica, layout
         longest = int((trace.prompt_tokens + trace.output_tokens).max()) + 1
         self.decoder = options.decoder or decoder_of(layout.geo.model, longest, options, layout.geo.tp)
+        if len(self.decoder.turns[0]) < longest:
+            raise UserError(f"executor torch: requests reach {longest:,} tokens, the decoder was made for fewer")
         pool = simulation.capacity.pool_bytes[layout.policy.placement.home]
         room = Room(pool // layout.block_bytes + 1, serving.max_num_seqs, longest, options.widths)
         self.cache = cache_of(layout, self.decoder, room)
@@ -69,6 +72,9 @@ class TorchExecutor:
         prefixes = replica.scheduler.memory.cache
         if prefixes is not None:
             self.cache.know(lambda run: sum(blocks for _, blocks in prefixes.lookup([(run, 1 << 40)])))
+        if self.runner.gpu:
+            room_tokens = (room.pages - 1) * layout.block_tokens
+            warm_up(self.runner, room_tokens, serving.max_num_batched_tokens, longest)
         self._memory, self._whole = replica.scheduler.memory, serving.admission != "reserve_output"
         self._asynchronous = serving.asynchronous
         assert HBM in simulation.capacity.pool_bytes

@@ -99,6 +99,6 @@ def test_under_pressure_bytes_stay_equal(text: str, preemption: str) -> None:
     tight = {"kv_blocks": 22, "max_num_batched_tokens": 64, "max_num_seqs": 8, "preemption": preemption} | own
     if "block_tokens" in own:
         tight["kv_blocks"] = 14
-    run, executor = execute(burst(count=14), text, tight)
+    run, _ = execute(burst(count=14), text, tight)
     assert run.columns.preemptions.sum() > 0 or not text.startswith(("full", "fp8"))
     assert np.isfinite(run.columns.done_s[~run.columns.rejected]).all()
