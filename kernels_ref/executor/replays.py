@@ -11,6 +11,7 @@ import gc
 import gzip
 import io
 import sys
+import tarfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -178,6 +179,14 @@ def names_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"hw": arguments.hw, "model": model, "serving": serving}
 
 
+def _pack(folder: Path, path: Path) -> None:
+    """All logs so far as one file, which is whole at every moment."""
+    part = path.with_name(path.name + ".part")
+    with tarfile.open(part, "w:gz") as packed:
+        packed.add(folder, folder.name)
+    part.rename(path)
+
+
 def execute_all(
     replays: Sequence[Replay], arguments: argparse.Namespace, names: dict[str, Any], options: Options
 ) -> list[dict[str, object]]:
@@ -197,6 +206,8 @@ def execute_all(
             show(rows[-1:])
         except Exception as failure:
             print(f"{replay.name}: {type(failure).__name__}: {failure}".split("\n")[0][:300], flush=True)
+        if arguments.tar:
+            _pack(arguments.out, arguments.tar)
         gc.collect()
         if options.device.startswith("cuda"):
             torch.cuda.empty_cache()
@@ -215,6 +226,7 @@ def main() -> int:
     parser.add_argument("--each-s", type=float, default=90.0, help="seconds that one replay may take")
     parser.add_argument("--least-s", type=float, default=15.0, help="seconds that must be left to begin one")
     parser.add_argument("--positions", type=int, default=33_500, help="longest context")
+    parser.add_argument("--tar", type=Path, help="also pack the logs so far into this .tgz after each replay")
     parser.add_argument("--predict", action="store_true", help="only what the simulator says; needs no GPU")
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU: to see that it runs")
     arguments = parser.parse_args()
