@@ -79,8 +79,8 @@ KEPT: dict[str, tuple[tuple[Decodes, ...], ...]] = {
 }
 KEPT_PREFILLS = (((1950, 0),), ((1500, 6000),), ((3900, 0),))
 KEPT_MIXED = ((_decode(11, 1700), ((1960, 0),)), (_decode(24, 5200), ((1480, 500),)))
-HOSTED = ("offload", "headinfer", "headinfer:heads=2", "headinfer:heads=8")
-HOSTED_DECODES = (_decode(1, 16200), _decode(1, 33000), _decode(1, 65000), _decode(1, 130900), _decode(4, 9000))
+HOSTED = {"offload": 5, "headinfer": 5, "headinfer:heads=2": 4, "headinfer:heads=8": 2}
+HOSTED_DECODES = (_decode(1, 130900), _decode(1, 16200), _decode(1, 65000), _decode(1, 33000), _decode(4, 9000))
 HOSTED_CHUNKS = (((1930, 14000),), ((1700, 0),))
 BLOCKS = {"kivi": 128}
 
@@ -95,25 +95,29 @@ def _of_policy(model: str, text: str, every: int) -> list[Case]:
 
 
 def _hosted(model: str) -> list[Case]:
-    cases = [Case(model, text, decodes) for text in HOSTED for decodes in HOSTED_DECODES]
-    return cases + [Case(model, text, (), chunks) for text in HOSTED[:2] for chunks in HOSTED_CHUNKS]
+    cases = []
+    for text, few in HOSTED.items():
+        cases += [Case(model, text, decodes) for decodes in HOSTED_DECODES[:few]]
+        cases += [Case(model, text, (), chunks) for chunks in HOSTED_CHUNKS] if ":" not in text else []
+    return cases
+
+
+def _full(model: str, every: int) -> list[Case]:
+    cases = [Case(model, "full", _decode(*shape)) for shape in DECODES[::every]]
+    cases += [Case(model, "full", decodes) for decodes in RAGGED[::every]]
+    cases += [Case(model, "full", (), chunks) for chunks in PREFILLS[::every]]
+    return cases + [Case(model, "full", decodes, chunks) for decodes, chunks in MIXED[::every]]
 
 
 def grid(models: Sequence[str]) -> list[Case]:
-    """All cases: of the first model every policy, of others about half of it."""
-    cases = []
-    for number, model in enumerate(models):
-        every = 1 if number == 0 else 2
-        mine = [Case(model, "full", _decode(*shape)) for shape in DECODES[::every]]
-        mine += [Case(model, "full", decodes) for decodes in RAGGED[::every]]
-        mine += [Case(model, "full", (), chunks) for chunks in PREFILLS[::every]]
-        mine += [Case(model, "full", decodes, chunks) for decodes, chunks in MIXED[::every]]
-        for text in KEPT:
-            mine += _of_policy(model, text, every) if number == 0 or ":" not in text else []
-        if number == 0:
-            mine += _hosted(model)
-        cases += mine
-    return cases
+    """All cases: of the first model every policy, of others about half of it; what matters least comes last."""
+    first, *others = models
+    cases = _full(first, 1) + [case for text in KEPT for case in _of_policy(first, text, 1)]
+    later = []
+    for model in others:
+        cases += _full(model, 2)
+        later = [case for text in KEPT if ":" not in text for case in _of_policy(model, text, 2)] + later
+    return [*cases, *_hosted(first), *later]
 
 
 TINY = """\
@@ -137,6 +141,15 @@ def tiny_grid(folder: Path) -> list[Case]:
     shapes = (_decode(3, 50), ((2, 20, 17), (1, 70, 60)))
     cases = [Case(str(path), "full", shape) for shape in shapes]
     cases += [Case(str(path), "full", (), ((18, 0), (6, 20)))]
-    for text in ("full", "fp8", "streaming:window=30", "snapkv:capacity=20:window=4", "h2o", *HOSTED[:3]):
+    for text in (
+        "full",
+        "fp8",
+        "streaming:window=30",
+        "snapkv:capacity=20:window=4",
+        "h2o",
+        "offload",
+        "headinfer",
+        "headinfer:heads=2",
+    ):
         cases.append(Case(str(path), text, _decode(2, 40), ((9, 20),)))
     return [*cases, Case(str(path), "kivi", ((2, 140, 100),), ((9, 20),), 128)]

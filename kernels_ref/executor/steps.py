@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -105,13 +106,10 @@ class Bench:
         }
 
 
-def benches(cases: list[Case]) -> Iterator[tuple[str, str, int, list[Case]]]:
-    """Cases in their order, those together that share a model, a policy and a size of blocks."""
-    groups: dict[tuple[str, str, int], list[Case]] = {}
-    for case in cases:
-        groups.setdefault((case.model, case.policy, case.block), []).append(case)
-    for (model, text, block), found in groups.items():
-        yield model, text, block, found
+def benches(cases: list[Case]) -> Iterator[tuple[str, str, list[Case]]]:
+    """Neighbours that share a model, a policy and a size of blocks."""
+    for (model, text, _), found in groupby(cases, lambda case: (case.model, case.policy, case.block)):
+        yield model, text, list(found)
 
 
 def measure(cases: list[Case], out: Path, budget_s: float, options: Options, times: int) -> list[dict[str, object]]:
@@ -120,7 +118,7 @@ def measure(cases: list[Case], out: Path, budget_s: float, options: Options, tim
     decoder: Decoder | None = None
     name = ""
     with Csv(out / "steps.csv", COLUMNS, origin(options.device)) as table:
-        for model, text, _, mine in benches(cases):
+        for model, text, mine in benches(cases):
             spec = find.model(model)
             mine = [case for case in mine if fits(case, spec, options)]
             if not mine or time.perf_counter() - begun > budget_s:
