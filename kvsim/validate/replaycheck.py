@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kvsim.engine.executor import ExecutedSpan, ExecutorFactory
 from kvsim.engine.replica import Replica, Span
@@ -36,11 +37,13 @@ class Lockstep:
     """Steps as executed: the model's error on each, and on their sum.
 
     Attributes:
+        by_kind: (share of the executed seconds, error of their sum) of steps that only decode, and of the others.
         same_preemptions: as logged, in order. same_times: requests end when the log says.
     """
 
     steps: int
     total_error: float
+    by_kind: Mapping[str, tuple[float, float]]
     mean: float
     median: float
     p90: float
@@ -50,6 +53,7 @@ class Lockstep:
     same_times: bool
     executed_s: Floats
     predicted_s: Floats
+    reads_prompts: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ def _lockstep(replay: Replay, predicted_s: Floats, executed: Any) -> Lockstep:
     return Lockstep(
         steps=len(error),
         total_error=float(predicted_s.sum() / executed_s.sum() - 1),
+        by_kind=_by_kind(executed_s, predicted_s, log["new_tokens"][: len(error)] > 0),
         mean=float(size.mean()),
         median=float(np.median(size)),
         p90=float(np.percentile(size, 90)),
@@ -160,7 +165,17 @@ def _lockstep(replay: Replay, predicted_s: Floats, executed: Any) -> Lockstep:
         same_times=bool(np.allclose(executed.simulation.columns.done_s, replay.requests["done_s"], equal_nan=True)),
         executed_s=executed_s,
         predicted_s=predicted_s,
+        reads_prompts=log["new_tokens"][: len(error)] > 0,
     )
+
+
+def _by_kind(executed_s: Floats, predicted_s: Floats, prompts: NDArray[np.bool_]) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name, these in (("decode", ~prompts), ("prompts", prompts)):
+        took_s = float(executed_s[these].sum())
+        if took_s:
+            found[name] = (took_s / float(executed_s.sum()), float(predicted_s[these].sum()) / took_s - 1)
+    return found
 
 
 def _free(executed: Any, predicted: Any) -> Free:

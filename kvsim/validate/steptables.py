@@ -55,14 +55,20 @@ def _bytes(chip: str, rows: Sequence[Priced]) -> Iterator[str]:
 
 def replay_lines(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> Iterator[str]:
     """Each replay in lockstep and free-running."""
-    yield "replays in lockstep: the model on the executed batches"
-    yield f"{'chip':<12}{'replay':<30}{'steps':>7}{'total':>9}{'mean':>8}{'median':>8}{'p90':>8}{'worst':>9}  preempted"
+    yield "replays in lockstep: the model on the executed batches; decode, prompts: the sums of such steps"
+    heads = f"{'total':>9}{'decode':>9}{'prompts':>9}{'mean':>8}{'median':>8}{'p90':>8}{'worst':>9}"
+    yield f"{'chip':<10}{'replay':<22}{'steps':>7}{heads}  preempted"
     for one in found:
         lock = one.lockstep
-        figures = f"{lock.steps:>7,}{signed(lock.total_error):>9}{percent(lock.mean):>8}{percent(lock.median):>8}"
+        sums = (
+            signed(lock.total_error),
+            *(signed(lock.by_kind.get(kind, (0, None))[1]) for kind in ("decode", "prompts")),
+        )
+        figures = (percent(lock.mean), percent(lock.median), percent(lock.p90))
         same = "as logged" if lock.same_preemptions and lock.same_times else "NOT as logged"
-        head = f"{one.replay.chip:<12}{one.replay.name:<30}{figures}"
-        yield f"{head}{percent(lock.p90):>8}{signed(lock.worst):>9}  {same}; {lock.worst_step}"
+        row = "".join(f"{figure:>9}" for figure in sums) + "".join(f"{figure:>8}" for figure in figures)
+        head = f"{one.replay.chip:<10}{one.replay.name:<22}{lock.steps:>7,}"
+        yield f"{head}{row}{signed(lock.worst):>9}  {same}; {lock.worst_step}"
     yield ""
     yield "free-running: executed, predicted, predicted / executed - 1"
     for one in found:
@@ -112,7 +118,18 @@ def step_json(found: Mapping[str, Sequence[Priced]]) -> dict[str, Any]:
 
 def replay_json(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> dict[str, Any]:
     """Replays as objects, without their steps."""
-    lock = ("steps", "total_error", "mean", "median", "p90", "worst", "worst_step", "same_preemptions", "same_times")
+    lock = (
+        "steps",
+        "total_error",
+        "by_kind",
+        "mean",
+        "median",
+        "p90",
+        "worst",
+        "worst_step",
+        "same_preemptions",
+        "same_times",
+    )
     return {
         "replays": [
             {
