@@ -125,6 +125,18 @@ def step_checks(chip: str | None = None, root: Path = FOLDER) -> dict[str, list[
     return found
 
 
+def launching_s(chip: str, found: Sequence[Priced]) -> float | None:
+    """Seconds that the host took for a kernel, in the median of the steps that it paced; None where it paced none."""
+    each = []
+    for one in found:
+        row = one.row
+        if row.paced_by_host:
+            pricer, _ = _pricer(machine_of(chip), row.model, row.policy, row.fidelity, row.tp, row.block, "")
+            kernels = pricer.launching.kernels(row.batch + row.new, row.batch > 0, bool(row.chunks))
+            each.append(row.seconds / kernels)
+    return float(np.median(each)) if each else None
+
+
 def lent(found: Mapping[str, Sequence[Priced]], lenders: Sequence[str]) -> Iterator[tuple[str, list[Group]]]:
     """Rows as if their chip had not been measured: (lender, errors by phase), for each other chip and the datasheet."""
     for chip, rows in found.items():

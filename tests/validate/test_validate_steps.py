@@ -18,7 +18,7 @@ from kvsim.errors import UserError
 from kvsim.validate import lend, stepcheck, steplog
 from kvsim.validate.promise import promises, room
 from kvsim.validate.runplots import scatter
-from kvsim.validate.stepcheck import bytes_of, chip_of, groups, lent, machine_of, priced, step_checks
+from kvsim.validate.stepcheck import bytes_of, chip_of, groups, launching_s, lent, machine_of, priced, step_checks
 from kvsim.validate.steplog import COLUMNS, StepRow, read_steps
 from kvsim.validate.steptables import lent_lines, promise_lines, step_json, step_lines
 
@@ -89,7 +89,14 @@ def test_errors_by_model_phase_and_policy(tmp_path: Path) -> None:
     assert not by["mixed", "full", False].host
     assert [one.cache_exact for one in bytes_of(chip, found)] == [one.cache_rows for one in bytes_of(chip, found)]
     text = "\n".join(step_lines({chip: found}))
-    assert "paced by the host" in text and "headinfer" in text and "cache bytes equal in" in text
+    kernels = 32 * 9 + 4  # four GEMMs, two norms, rotary with the cache write, attention, activation; what comes once
+    assert launching_s(CHIP, found) == pytest.approx(1.25 * priced(CHIP, [found[6].row])[0].seconds / kernels)
+    assert (
+        "paced by the host" in text
+        and "a kernel in their median" in text
+        and "headinfer" in text
+        and "cache bytes equal in" in text
+    )
     json.dumps(step_json({chip: found}), allow_nan=False)
 
 
