@@ -75,7 +75,8 @@ def load(
         raise UserError(f"load: context must be whole numbers from 1, but got {context!r}")
     stored = layout.stored(tokens, tokens).astype(np.float64)
     transit = transit_of(chosen)
-    elements = stored / layout.read_token_bytes * (layout.key_dim + layout.value_dim)
+    head_tokens = (layout.groups.layers * layout.groups.heads) @ layout.kept(tokens, tokens).sum(axis=1)
+    elements = head_tokens * float(layout.geo.key_dim + layout.geo.value_dim)
     if transit and not 0 <= level < len(transit.bits):
         raise UserError(f"load: level must be 0 to {len(transit.bits) - 1}, but got {level}")
     wire = elements * (transit.bits[level] / 8) if transit else stored
