@@ -1,6 +1,6 @@
 """InstInfer: attention in storage against SSD offloading on an A6000 with a 13B model, up to 11.1x (its abstract).
 
-The abstract states neither drives, channels, engine, batch nor lengths. Here: drives of 8 channels x 1.4 GB/s, an eighth
+The abstract states no drives, channels, engine, batch or lengths. Here: drives of 8 channels of 1.4 GB/s, an eighth
 of the key channels scanned and an eighth of the tokens read (sparse), and as many consumer PCIe 4.0 drives.
 """
 
