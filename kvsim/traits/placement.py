@@ -75,6 +75,7 @@ class HostResident(Placement):
     tier: str = DRAM
     resident: int = 0
     grain_bytes: int = 0
+    heads: int = 1  # kv heads of a unit, by head
 
     @property
     def home(self) -> str:  # type: ignore[override]
@@ -90,12 +91,15 @@ class HostResident(Placement):
         return {HBM: buffered + allocated - away, self.tier: away}
 
     def _all_units(self, geo: Geometry) -> int:
-        return geo.model.layers * (geo.kv_heads if self.by_head else 1)
+        return geo.model.layers * self._units_a_layer(geo)
+
+    def _units_a_layer(self, geo: Geometry) -> int:
+        return -(-geo.kv_heads // self.heads) if self.by_head else 1
 
     def units(self, geo: Geometry) -> int:
         """Layers, or layers x kv heads, without the resident ones (at least one, which then moves nothing)."""
         away = max(1, geo.model.layers - self.resident)
-        return away * (geo.kv_heads if self.by_head else 1)
+        return away * self._units_a_layer(geo)
 
     def moved(self, whole: int, geo: Geometry) -> int:
         """All but the resident layers."""
@@ -109,7 +113,7 @@ class HostResident(Placement):
 
     def attention_launches(self, geo: Geometry) -> float:
         """One kernel a unit."""
-        return float(geo.kv_heads if self.by_head else 1)
+        return float(self._units_a_layer(geo))
 
     def returns_everything(self) -> bool:
         """The released HeadInfer and Hugging Face's offloading copy whole blocks back."""

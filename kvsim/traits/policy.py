@@ -40,6 +40,7 @@ class Paper:
     title: str
     arxiv: str = ""
     repo: str = ""
+    above_full: str = ""  # what makes it store more than the full cache does at some length, if anything
     figures: ClassVar[Mapping[str, Figure]] = {}  # what its cost takes from data, as assumed
 
     def profile(self) -> Mapping[str, Figure]:
