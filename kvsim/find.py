@@ -168,6 +168,18 @@ def model(name: str) -> Model:
     return load(Model, _path("model", name, "workloads/models"))
 
 
+@cache
+def profile(name: str) -> dict[str, Any]:
+    """Figures that were measured for a policy, by name; nothing for most."""
+    path = ROOT / "workloads/profiles" / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    from kvsim.traits.profile import Figure, Profile
+
+    found = load(Profile, path)
+    return {key: Figure(tuple(one.values), one.spread, one.source) for key, one in found.figures.items()}
+
+
 def paper_names(folder: str) -> list[str]:
     """Names of the files in `policies/<folder>`: a file's name is its name, with `-` for `_`."""
     files = (ROOT / "policies" / folder).glob("*.py")

@@ -31,7 +31,7 @@ class OneOp:
 
 
 def _gemm(*, m: Num, n: Num, k: Num, dtype: str = "bf16") -> Op:
-    return kernels.gemm("gemm", m, n, k, _dtype(dtype))  # type: ignore[arg-type]
+    return kernels.gemm("gemm", m, n, k, _dtype(dtype))
 
 
 def _attention_decode(

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from kvsim import find
 from kvsim.cost.source import DATASHEET, Source, notes
 from kvsim.engine.check import checker
+from kvsim.engine.executor import ExecutorFactory
 from kvsim.engine.serving import Serving
 from kvsim.engine.simulate import Observer, Simulation, simulate
 from kvsim.errors import UserError, unknown
@@ -68,6 +69,7 @@ def run(
     reuse: str = "outputs",
     observers: tuple[Observer, ...] = (),
     progress: Callable[[int, int], None] | None = None,
+    executor: ExecutorFactory | None = None,
 ) -> Report:
     """Replay a trace on a machine under a policy.
 
@@ -86,6 +88,7 @@ def run(
         reuse: "outputs": what was generated is cached for the next turn; "prompts": only prompts are.
         observers: called after each span of steps.
         progress: called now and then with the requests that have arrived, and with all of them.
+        executor: makes what runs a replica's steps instead of the cost model (`kvsim.engine.executor`).
 
     Raises:
         UserError: anything that a user can mend.
@@ -148,6 +151,7 @@ def run(
         concurrency=concurrency,
         observers=(*observers, *((checker,) if check else ())),
         progress=None if progress is None else lambda arrived: progress(arrived, total),
+        executor=executor,
     )
     names["trace"] = trace.name
     figures = summarize(simulation, warmup_s)
@@ -225,10 +229,12 @@ def assumptions(run: Simulation, fidelity: str, copies: int, sources: tuple[tupl
     found.append(shape + (" (one over all chips; --tp for smaller ones)" if tp == machine.chips > 1 else ""))
     found += notes(sources or (("gemm", DATASHEET),))
     found.append(f"policy at {fidelity} fidelity")
+    if layout.policy.assumed:
+        found.append(f"assumed, not measured: {'; '.join(layout.policy.assumed)}")
     found.append(
-        f"host time {serving.cpu_step_s * 1e3:g} ms a step and {serving.cpu_seq_s * 1e6:g} us a sequence"
-        f"{', hidden behind the step before' if serving.asynchronous else ''}; "
-        f"{serving.api_s * 1e3:g} ms before the queue"
+        f"host: scheduling {serving.schedule_step_s * 1e3:g} ms a step and {serving.schedule_seq_s * 1e6:g} us a "
+        f"sequence, inputs {serving.prepare_step_s * 1e3:g} ms{', hidden by the step before' * serving.asynchronous}; "
+        f"{serving.gap_s * 1e3:g} ms between steps; {serving.api_s * 1e3:g} ms for HTTP and tokenizer"
     )
     found.append("outputs have the trace's lengths (a server given max_tokens and told to ignore EOS)")
     if serving.prefix_caching and layout.policy.reuse == "none":

@@ -87,7 +87,7 @@ def kv_capacity_tokens(run: Simulation) -> int:
     For a policy whose bytes follow the context this does not depend on the size: pages of the pool x tokens a page.
     """
     layout = run.layout
-    step = np.lcm(layout.block_tokens, layout.policy.quantizer.period)
+    step = np.lcm(layout.block_tokens, layout.policy.period)
     prompt = max(1, round(float(run.columns.prompt_tokens.mean())))
     context = prompt + max(1, round(float(run.columns.output_tokens.mean())))
     context = int(-(-context // step) * step)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kvsim.cost.geometry import Geometry, LayerKind
+from kvsim.traits.trait import Trait
+
 Ints = NDArray[np.int64]
 
 
@@ -27,35 +30,27 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Basis:
-    """Rows keep all their channels: the null basis. Dims are elements of one head."""
-
-    def key_dim(self, dim: int) -> int:
-        """Channels that a stored key keeps."""
-        return dim
-
-    def value_dim(self, dim: int) -> int:
-        """Channels that a stored value keeps."""
-        return dim
-
-    def metadata_bytes(self, dim: int) -> int:
-        """Bytes per sequence, layer and kv head: which channels."""
-        return 0
-
-
-@dataclass(frozen=True)
-class Quantizer:
+class Quantizer(Trait):
     """16-bit elements: the null quantizer, and what others override."""
 
     bits: int = 16
     instructions = 0  # plain-core instructions to turn one stored element into an operand
     linear = True  # bytes are proportional to tokens
+    joint = False  # whether `layer_bytes` is in use
     copies = False  # each decode step copies the cache to append a token
     period = 1  # stored(n + period) >= stored(n)
 
     def of_class(self, index: int) -> "Quantizer":
         """The quantizer of a token class (0 unless the retention sorts tokens into several)."""
         return self
+
+    def of_kind(self, kind: LayerKind) -> "Quantizer":
+        """The quantizer of the layers of a kind; `label` must tell apart those that differ."""
+        return self
+
+    def layer_bytes(self, tokens: Ints) -> Ints:
+        """Metadata of `tokens` tokens that all kv heads of a layer share, so that heads must keep the same tokens."""
+        return np.zeros_like(tokens)
 
     def bytes(self, tokens: Ints, key_dim: int, value_dim: int) -> Parts:
         """Stored bytes of `tokens` tokens of one sequence."""
@@ -70,9 +65,61 @@ class Quantizer:
         """Elements that a reader must turn into operands."""
         return tokens * (key_dim + value_dim) if self.instructions else np.zeros_like(tokens)
 
-    def static_bytes(self, layers: int, kv_heads: int) -> int:
-        """Bytes once per replica chip, such as scales."""
+
+@dataclass(frozen=True)
+class Basis(Trait):
+    """Rows keep all their channels: the null basis, and what others override. Dims are elements of one kv head.
+
+    A basis hands rows of other widths to the quantizer. `joint`: one row serves all kv heads of a layer, so that its
+    widths are the layer's and every head must keep the same tokens.
+    """
+
+    linear = True  # bytes are proportional to tokens
+    joint = False
+    instructions = 0  # plain-core instructions to bring one dequantized element back (a rotation's, say)
+
+    def of_kind(self, kind: LayerKind) -> "Basis":
+        """The basis of the layers of a kind; `label` must tell apart those that differ."""
+        return self
+
+    def key_dim(self, dim: int) -> int:
+        """Channels that a stored key keeps."""
+        return dim
+
+    def value_dim(self, dim: int) -> int:
+        """Channels that a stored value keeps."""
+        return dim
+
+    def metadata_bytes(self, dim: int) -> int:
+        """Bytes per sequence, layer and row of heads: which channels."""
         return 0
+
+    def bytes(self, quantizer: Quantizer, tokens: Ints, key_dim: int, value_dim: int) -> Parts:
+        """Stored bytes of `tokens` tokens whose full rows have `key_dim` and `value_dim` channels."""
+        return quantizer.bytes(tokens, self.key_dim(key_dim), self.value_dim(value_dim))
+
+    def allocated(self, quantizer: Quantizer, tokens: Ints, block: int, key_dim: int, value_dim: int) -> Ints:
+        """Bytes that an engine sets aside for the same in pages of `block` tokens."""
+        return quantizer.allocated(tokens, block, self.key_dim(key_dim), self.value_dim(value_dim))
+
+    def work(self, quantizer: Quantizer, tokens: Ints, key_dim: int, value_dim: int) -> Ints:
+        """Plain-core instructions that make operands of the same."""
+        widths = self.key_dim(key_dim), self.value_dim(value_dim)
+        return quantizer.quantized(tokens, *widths) * quantizer.instructions + tokens * (
+            sum(widths) * self.instructions
+        )
+
+    def rebuilt(self, tokens: Ints) -> Ints:
+        """Tokens whose rows attention must rebuild to their full width."""
+        return np.zeros_like(tokens)
+
+    def rebuild_flops(self, geo: Geometry) -> int:
+        """Tensor-core FLOPs to rebuild one kv head of one token, inside the attention kernel."""
+        return 0
+
+    def kv_columns(self, geo: Geometry) -> int | None:
+        """Columns of the key and value projections of a layer on this chip, where they are not the model's."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -82,9 +129,9 @@ class Float8(Quantizer):
     bits: int = 8
     instructions = 2  # a conversion and half a pack, two elements an instruction
 
-    def static_bytes(self, layers: int, kv_heads: int) -> int:
+    def static_bytes(self, geo: Geometry) -> int:
         """Two fp32 scales a layer."""
-        return layers * 8
+        return geo.model.layers * 8
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*RUN, "--set", "max_num_seqs"), "--set must be NAME=VALUE"),
     ((*RUN, "--set", "max_num_seqs=many"), "max_num_seqs must be int, but got 'many'"),
     ((*RUN, "--set", "max_num_seqs=0"), "max_num_seqs must be at least 1, but got 0"),
-    ((*RUN, "--set", "cpu_step_s=nan"), "cpu_step_s must be"),
+    ((*RUN, "--set", "schedule_step_s=nan"), "schedule_step_s must be"),
     ((*RUN, "--set", "preemption=hope"), "preemption must be one of recompute, swap"),
     ((*RUN, "--executor", "gpu"), "comes with a later version"),
     ((*RUN, "--executor", "mdel"), "--executor: unknown executor 'mdel': did you mean model?"),
