@@ -13,7 +13,7 @@ from kvsim.cost.launching import Launching
 from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.cost.overheads import NONE, Overheads
 from kvsim.cost.rates import EFFICIENCY, Rates
-from kvsim.cost.streams import compiled_beside, compiled_streams, works_beside
+from kvsim.cost.streams import compiled_beside, compiled_streams, slowed, works_beside
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped
 from kvsim.traits.trait import Chunk
@@ -46,9 +46,9 @@ class Pricer:
         self.works_at_end = float(self._end_s(np.array([1 << 20]))[0]) > 0
         self.units = layout.policy.placement.units(layout.geo)
         self.token_bytes = layout.moved_token_bytes
-        self._streams = compiled_streams(layout, rates) if self.units else ()
+        self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
-        self._beside = compiled_beside(layout, rates)
+        self.beside = compiled_beside(layout, rates)
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -199,7 +199,13 @@ class Pricer:
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def price(
-        self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None, chunks: int, end_s: float = 0.0
+        self,
+        decodes: int,
+        rows: Sequence[Num] | Ints,
+        chunk: Sequence[Num] | None,
+        chunks: int,
+        end_s: float = 0.0,
+        slow: float = 1.0,
     ) -> tuple[Num, Num]:
         """(step with its overlap, GPU) seconds of steps that decode `decodes` sequences and read `chunks` prompts.
 
@@ -207,6 +213,7 @@ class Pricer:
             decodes: sequences that decode one token; `rows` are then their ledger rows [rows] or [rows, k].
             chunk: summed features of the prompts' chunks (`chunk`), numbers or arrays [k]; None for none.
             end_s: GPU seconds of what prompts that are complete with this step cost (`prompt_end`).
+            slow: how much longer a byte of the cache takes to be fetched than on a way of one's own.
         """
         new: Any = chunk[0] if chunk else 0  # the same in each of several steps
         if self._passes and chunk:
@@ -225,15 +232,16 @@ class Pricer:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)
         lanes: list[Num] = [gpu]
-        lanes += [stream.seconds(1, fetched, returned) for stream in self._streams]
+        streams = self.streams if slow == 1.0 else slowed(self.streams, slow)
+        lanes += [stream.seconds(1, fetched, returned) for stream in streams]
         step = overlapped(lanes, self.units)
-        if decodes and self._beside:
+        if decodes and self.beside:
             step = self._beside_s(decodes, rows) + step
         return step, gpu
 
     def _beside_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
         total: Num = 0.0
-        for k, kernels in enumerate(self._beside):
+        for k, kernels in enumerate(self.beside):
             features = (float(sequences), *rows[k : self.hbm_row : self.kinds])
             total = total + (kernels.seconds(features) + kernels.latency)
         return total
@@ -260,11 +268,11 @@ class Pricer:
 
     def stream_busy_s(self, fetched: int, returned: int, steps: int) -> dict[str, float]:
         """Seconds that each lane of the stream was busy in `steps` steps."""
-        return {stream.lane: float(stream.seconds(steps, fetched, returned)) for stream in self._streams}
+        return {stream.lane: float(stream.seconds(steps, fetched, returned)) for stream in self.streams}
 
     def stream_lanes(self) -> list[tuple[str, bool, bool]]:
         """Lanes of the stream, and whether each carries what is fetched and what is returned."""
-        return [(one.lane, one.fetch_s_per_byte > 0, one.return_s_per_byte > 0) for one in self._streams]
+        return [(one.lane, one.fetch_s_per_byte > 0, one.return_s_per_byte > 0) for one in self.streams]
 
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
         """Seconds to swap a chip's cache out and in; nothing overlaps them. Over the host link, or `swap_ways`."""

@@ -1,6 +1,7 @@
 """Lanes beside the chip, compiled for the engine: streams that a cache crosses, and attention that runs elsewhere."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from kvsim.cost import affine, cacheops
 from kvsim.cost.op import Num
@@ -33,6 +34,15 @@ def compiled_streams(layout: Layout, rates: Rates) -> tuple[Stream, ...]:
         fetch, back = table.sum(axis=(0, 1)).tolist()
         found.append(Stream(lane, latency, fetch, back))
     return tuple(found)
+
+
+def slowed(streams: Sequence[Stream], times: float) -> list[Stream]:
+    """The same with fetches that take so many times longer on the lane that sets their pace."""
+    slowest = max(streams, key=lambda stream: stream.fetch_s_per_byte)
+    return [
+        replace(stream, fetch_s_per_byte=stream.fetch_s_per_byte * times) if stream is slowest else stream
+        for stream in streams
+    ]
 
 
 def works_beside(layout: Layout) -> bool:
