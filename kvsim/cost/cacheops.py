@@ -21,6 +21,8 @@ def decode_ops(layout: Layout, kind: LayerKind, sums: Decode, beside_chunk: bool
     `beside_chunk`: prompts are read in the same step. A cache in a floating-point type is then read by their kernel.
     """
     geo, policy, heads = layout.geo, layout.policy, sum(kind.heads)
+    if policy.placement.on_chip(kind, geo) == (0.0, 0.0):  # attention runs elsewhere
+        return [cache_write(layout, kind, sums.sequences)]
     launches = policy.placement.attention_launches(geo)
     launches += sum(trait.more_launches(geo, kind) for trait in policy.traits)
     read = _on_chip(layout, kind, sums)
@@ -118,7 +120,9 @@ def end_ops(layout: Layout, prompt: Num) -> list[Op]:
 
 def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Num | bool]:
     """What coefficients of attention take; a latent cache has kernels of its own, of which none was measured."""
-    return {} if geo.model.latent else {"queries": queries * geo.query_heads, "keys": keys}
+    if geo.model.latent:
+        return {}
+    return {"queries": queries * geo.query_heads, "keys": keys, "head_dim": geo.key_dim}
 
 
 def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from kvsim.cost import affine, cacheops
 from kvsim.cost.op import Num
 from kvsim.cost.rates import Rates
 from kvsim.traits.layout import Layout
 from kvsim.traits.trait import Decode
+
+LONG = 1 << 20  # tokens of a long context
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,13 @@ def compiled_beside(layout: Layout, rates: Rates) -> list[affine.Kernels]:
         latency, table = affine.probe(build, 1 + len(layout.measures), rates)
         found.append(affine.compiled(latency, [table]))
     return found
+
+
+def slowest_beside(layout: Layout, rates: Rates) -> str:
+    """The lane that attention beside the chip spends most of a long context on; nothing without one."""
+    spent: dict[str, float] = {}
+    for k, kind in enumerate(layout.kinds if works_beside(layout) else ()):
+        rows: tuple[Num, ...] = tuple(layout.columns(LONG, np.array([LONG]))[k : layout.hbm_row : len(layout.kinds), 0])
+        for op in cacheops.beside_ops(layout, kind, layout.sums(k, 1.0, rows)):
+            spent[op.lane] = spent.get(op.lane, 0.0) + float(rates.seconds(op))
+    return max(spent, key=lambda lane: spent[lane]) if spent else ""

@@ -94,7 +94,8 @@ def kv_capacity_tokens(run: Simulation) -> int:
     row = layout.rows_at(np.array([prompt]), np.array([context]))[:, 0]
     pools = run.capacity.pool_bytes
     home = pools[layout.policy.placement.home] * context // int(row[layout.home_row])
-    return int(min(home, pools[HBM] * context // int(row[layout.hbm_row])))
+    in_hbm = int(row[layout.hbm_row])  # nothing, where attention runs beside the chip
+    return int(min(home, pools[HBM] * context // in_hbm) if in_hbm else home)
 
 
 def _spread(values: Floats) -> dict[str, float | None]:
@@ -197,11 +198,14 @@ def _busy(run: Simulation) -> dict[str, float]:
         counters, serving = replica.counters, run.serving
         lanes["gpu"] += counters.gpu_s
         lanes["cpu"] += serving.cpu_step_s * counters.steps + serving.cpu_seq_s * counters.sequences
-        moved = (counters.fetched_bytes, counters.returned_bytes)
-        for lane, busy_s in replica.pricer.stream_busy_s(*moved, counters.steps).items():
+        pricer = replica.pricer
+        streams = pricer.stream_busy_s(counters.fetched_bytes, counters.returned_bytes, counters.steps)
+        if counters.beside:
+            streams[pricer.beside_lane] = streams.get(pricer.beside_lane, 0.0) + pricer.beside_busy_s(counters.beside)
+        for lane, busy_s in streams.items():
             lanes[lane] = lanes.get(lane, 0.0) + busy_s
-        lanes["h2d"] += replica.pricer.swap_s(counters.swapped_in_bytes, 0)
-        lanes["d2h"] += replica.pricer.swap_s(0, counters.swapped_out_bytes)
+        lanes["h2d"] += pricer.swap_s(counters.swapped_in_bytes, 0)
+        lanes["d2h"] += pricer.swap_s(0, counters.swapped_out_bytes)
     if run.layout.geo.tp > 1:
         rates = Rates.of(run.machine, run.layout.geo.tp)
         steps = max(1, sum(replica.counters.steps for replica in run.replicas))

@@ -72,7 +72,10 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*GEMM, "m=1e30", "--hw", "h100"), "m must be at most"),
     ((*GEMM, "m=1,2", "n=1,2,3", "--hw", "h100"), "lists must be of one length"),
     ((*GEMM, "dtype=3", "--hw", "h100"), "unknown dtype '3'"),
-    (("op", "copy", "lane=up", "bytes=1 GB", "--hw", "h100"), "lane must be h2d or d2h"),
+    (
+        ("op", "copy", "lane=up", "bytes=1 GB", "--hw", "h100"),
+        "lane must be h2d, d2h, nvme_read, nvme_write, cxl or nic",
+    ),
     (("op", "copy", "bytes=1 Gb/s", "--hw", "h100"), "bytes must have a unit of bytes"),
     (("op", "all_reduce", "bytes=8", "gpus=4", "--hw", "h100x2"), "gpus must be 2 to"),
     (("list", "polices"), "did you mean policies?"),
