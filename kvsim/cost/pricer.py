@@ -39,7 +39,8 @@ class Pricer:
         self._passes = layout.passes
         self._body_s: list[float] = []
         self._edge_s: list[float] = []
-        self.swap_ways: tuple[tuple[float, float], ...] = ()  # (latency, seconds a byte) in and out, if not host DRAM's
+        copied = (rates.host_link.latency, EFFICIENCY["copy"][1] * rates.host_link.bandwidth)
+        self.swap_ways = (copied, copied)  # (latency, bytes/s) in and out
         self._compile_decode()
         self._compile_chunks()
         self.launching = Launching(layout, overheads)
@@ -288,13 +289,9 @@ class Pricer:
         return [(one.lane, one.fetch_s_per_byte > 0, one.return_s_per_byte > 0) for one in self.streams]
 
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
-        """Seconds to swap a chip's cache out and in; nothing overlaps them. Over the host link, or `swap_ways`."""
-        if self.swap_ways:
-            ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
-            return sum(latency_s + moved * s_per_byte for (latency_s, s_per_byte), moved in ways if moved)
-        link = self.rates.host_link
-        rate = EFFICIENCY["copy"][1] * link.bandwidth
-        return sum(link.latency + moved / rate for moved in (in_bytes, out_bytes) if moved)
+        """Seconds to swap a chip's cache out and in; nothing overlaps them."""
+        ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
+        return sum(latency_s + moved / bytes_per_s for (latency_s, bytes_per_s), moved in ways if moved)
 
 
 def _merge(

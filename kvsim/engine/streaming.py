@@ -10,6 +10,7 @@ from math import inf
 
 from kvsim.cost.devices.flash import LARGE_BYTES
 from kvsim.cost.pricer import Pricer
+from kvsim.cost.streams import works_beside
 from kvsim.engine.clock import Clock
 from kvsim.engine.flows import Flow, Network
 from kvsim.engine.roads import Road, Roads
@@ -64,7 +65,7 @@ def streaming(machine: Machine, pricer: Pricer, clock: Clock, replicas: int) -> 
     """Makes each replica's; None for those whose caches move nothing that they would share."""
     layout = pricer.layout
     tp, home = layout.geo.tp, layout.policy.placement.home
-    if home == HBM or not pricer.streams or pricer.beside_lane or min(replicas, machine.chips // tp) == 1:
+    if home == HBM or not pricer.streams or works_beside(layout) or min(replicas, machine.chips // tp) == 1:
         return lambda replica: None
     network, roads = Network(clock), Roads(machine, tp)
     request = float(layout.policy.placement.grain_bytes or LARGE_BYTES)

@@ -27,7 +27,7 @@ def tpot_s(run: Simulation) -> np.ndarray:
 
 
 def test_two_replicas_on_one_drive_decode_at_half_its_rate_each() -> None:
-    """8,192 tokens are 1.07 GB a step: 165 ms at 6.5 GB/s alone, twice that beside another. Host links are their own."""
+    """8,192 tokens are 1.07 GB a step, 165 ms at 6.5 GB/s: twice that beside another. Host links are not shared."""
     both = Trace("both", np.zeros(2), np.full(2, 8192), np.full(2, 40))
     apart, together = (replayed(both, hw, "offload:tier=flash", 2) for hw in ("h100+nvme", "h100x2+nvme"))
     alone_s = 8192 * 131072 / 6.5e9
