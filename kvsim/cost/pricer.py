@@ -13,7 +13,7 @@ from kvsim.cost.launching import Launching
 from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.cost.overheads import NONE, Overheads
 from kvsim.cost.rates import EFFICIENCY, Rates
-from kvsim.cost.streams import compiled_beside, compiled_streams, slowed, slowest_beside, works_beside
+from kvsim.cost.streams import compiled_beside, compiled_streams, slowed, works_beside
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped
 from kvsim.traits.trait import Chunk
@@ -49,8 +49,7 @@ class Pricer:
         self.token_bytes = layout.moved_token_bytes
         self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
-        self._beside = compiled_beside(layout, rates)
-        self.beside_lane = slowest_beside(layout, rates)
+        self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -237,28 +236,9 @@ class Pricer:
         streams = self.streams if slow == 1.0 else slowed(self.streams, slow)
         lanes += [stream.seconds(1, fetched, returned) for stream in streams]
         step = overlapped(lanes, self.units)
-        if decodes and self._beside:
-            step = self._beside_s(decodes, rows) + step
+        if decodes and self.beside:
+            step = self.beside.seconds(decodes, rows) + step
         return step, gpu
-
-    def _beside_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
-        total: Num = 0.0
-        for k, kernels in enumerate(self._beside):
-            features = (float(sequences), *rows[k : self.hbm_row : self.kinds])
-            total = total + (kernels.seconds(features) + kernels.latency)
-        return total
-
-    def beside_sums(self, decodes: int, rows: Any, steps: int) -> list[int]:
-        """[decode steps, sequences, figures of each layer kind], summed over the first `steps` steps."""
-        used = rows[: self.hbm_row]
-        sums = [int(row[:steps].sum()) if isinstance(row, np.ndarray) else int(row) * steps for row in used]
-        return [steps, decodes * steps, *sums]
-
-    def beside_busy_s(self, sums: Sequence[int]) -> float:
-        """Seconds that the chip waited for attention beside it, from such sums."""
-        steps, sequences, *rows = sums
-        latencies = sum(kernels.latency for kernels in self._beside)
-        return float(self._beside_s(sequences, [float(row) for row in rows])) + (steps - 1) * latencies
 
     def _link(self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None) -> tuple[Num, Num]:
         """Bytes (fetched from, returned to) the host in a step, or in each of several."""

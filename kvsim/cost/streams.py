@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from kvsim.cost import affine, cacheops
 from kvsim.cost.op import Num
 from kvsim.cost.rates import Rates
-from kvsim.traits.layout import Layout
+from kvsim.traits.layout import Ints, Layout
 from kvsim.traits.trait import Decode
 
 LONG = 1 << 20  # tokens of a long context
@@ -55,26 +56,58 @@ def works_beside(layout: Layout) -> bool:
     return any(cacheops.beside_ops(layout, kind, nothing) for kind in layout.kinds)
 
 
-def compiled_beside(layout: Layout, rates: Rates) -> list[affine.Kernels]:
-    """Attention beside the chip by layer kind, from sequences and the kind's ledger rows.
+@dataclass(frozen=True)
+class Beside:
+    """A decode step's attention that runs elsewhere, one layer after the other: seconds add up over lanes and kinds.
 
-    It runs one layer after the other, so that seconds add up over lanes and kinds.
+    Attributes:
+        lane: that takes most of a long context. kernels: of each layer kind, from sequences and the kind's ledger rows,
+            which are every `kinds`-th of the ledger's first `rows`.
     """
+
+    lane: str
+    kernels: tuple[affine.Kernels, ...]
+    rows: int
+    kinds: int
+
+    def seconds(self, sequences: int, ledger: Sequence[Num] | Ints) -> Num:
+        """Seconds that the chip waits in a step, or in each of several."""
+        total: Num = 0.0
+        for k, kernels in enumerate(self.kernels):
+            features = (float(sequences), *ledger[k : self.rows : self.kinds])
+            total = total + (kernels.seconds(features) + kernels.latency)
+        return total
+
+    def sums(self, sequences: int, ledger: Any, steps: int) -> list[int]:
+        """[decode steps, sequences, figures of each layer kind], summed over the first `steps` steps."""
+        used = ledger[: self.rows]
+        sums = [int(row[:steps].sum()) if isinstance(row, np.ndarray) else int(row) * steps for row in used]
+        return [steps, sequences * steps, *sums]
+
+    def busy_s(self, sums: Sequence[int]) -> float:
+        """Seconds that the chip waited, from such sums."""
+        steps, sequences, *rows = sums
+        latencies = sum(kernels.latency for kernels in self.kernels)
+        return float(self.seconds(sequences, [float(row) for row in rows])) + (steps - 1) * latencies
+
+
+def compiled_beside(layout: Layout, rates: Rates, rows: int, kinds: int) -> Beside | None:
+    """Attention beside the chip, if there is any."""
     if not works_beside(layout):
-        return []
+        return None
     found = []
     for k, kind in enumerate(layout.kinds):
         build = lambda n, *rows, k=k, kind=kind: cacheops.beside_ops(layout, kind, layout.sums(k, n, rows))  # noqa: E731
         latency, table = affine.probe(build, 1 + len(layout.measures), rates)
         found.append(affine.compiled(latency, [table]))
-    return found
+    return Beside(_slowest(layout, rates), tuple(found), rows, kinds)
 
 
-def slowest_beside(layout: Layout, rates: Rates) -> str:
-    """The lane that attention beside the chip spends most of a long context on; nothing without one."""
+def _slowest(layout: Layout, rates: Rates) -> str:
+    """The lane that attention beside the chip spends most of a long context on."""
     spent: dict[str, float] = {}
-    for k, kind in enumerate(layout.kinds if works_beside(layout) else ()):
+    for k, kind in enumerate(layout.kinds):
         rows: tuple[Num, ...] = tuple(layout.columns(LONG, np.array([LONG]))[k : layout.hbm_row : len(layout.kinds), 0])
         for op in cacheops.beside_ops(layout, kind, layout.sums(k, 1.0, rows)):
             spent[op.lane] = spent.get(op.lane, 0.0) + float(rates.seconds(op))
-    return max(spent, key=lambda lane: spent[lane]) if spent else ""
+    return max(spent, key=lambda lane: spent[lane])

@@ -212,6 +212,7 @@ class Replica:
             fetched, returned = self.pricer.link_bytes(plan.decodes, span.rows, span.chunk, steps)
             counters.fetched_bytes += fetched
             counters.returned_bytes += returned
-            if plan.decodes and self.pricer.beside_lane:
-                sums = self.pricer.beside_sums(plan.decodes, span.rows, steps)
+            beside = self.pricer.beside
+            if plan.decodes and beside:
+                sums = beside.sums(plan.decodes, span.rows, steps)
                 counters.beside = [a + b for a, b in zip(counters.beside or [0] * len(sums), sums, strict=True)]

@@ -163,7 +163,7 @@ def _sentence(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str
 def _pace(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str, float], lane: str) -> tuple[str, str]:
     """(what the busiest lane does, what would make it faster)."""
     moved, steps = figures["bytes_moved"], max(1, figures["steps"])
-    if any(replica.pricer.beside_lane == lane for replica in run.replicas):
+    if any(replica.pricer.beside and replica.pricer.beside.lane == lane for replica in run.replicas):
         return "every decode step waits for attention there, layer by layer", _BESIDE[lane]
     if lane in _TIERS:
         return f"every decode step reads the cache from {_TIERS[lane]}", (

@@ -200,8 +200,9 @@ def _busy(run: Simulation) -> dict[str, float]:
         lanes["cpu"] += serving.cpu_step_s * counters.steps + serving.cpu_seq_s * counters.sequences
         pricer = replica.pricer
         streams = pricer.stream_busy_s(counters.fetched_bytes, counters.returned_bytes, counters.steps)
-        if counters.beside:
-            streams[pricer.beside_lane] = streams.get(pricer.beside_lane, 0.0) + pricer.beside_busy_s(counters.beside)
+        if counters.beside and pricer.beside:
+            lane = pricer.beside.lane
+            streams[lane] = streams.get(lane, 0.0) + pricer.beside.busy_s(counters.beside)
         for lane, busy_s in streams.items():
             lanes[lane] = lanes.get(lane, 0.0) + busy_s
         lanes["h2d"] += pricer.swap_s(counters.swapped_in_bytes, 0)
