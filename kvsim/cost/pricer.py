@@ -264,10 +264,6 @@ class Pricer:
         """Seconds that each lane of the stream was busy in `steps` steps."""
         return {stream.lane: float(stream.seconds(steps, fetched, returned)) for stream in self.streams}
 
-    def stream_lanes(self) -> list[tuple[str, bool, bool]]:
-        """Lanes of the stream, and whether each carries what is fetched and what is returned."""
-        return [(one.lane, one.fetch_s_per_byte > 0, one.return_s_per_byte > 0) for one in self.streams]
-
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
         """Seconds to swap a chip's cache out and in; nothing overlaps them."""
         ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
