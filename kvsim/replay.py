@@ -13,9 +13,11 @@ from kvsim.engine.check import checker
 from kvsim.engine.executor import ExecutorFactory
 from kvsim.engine.serving import Serving
 from kvsim.engine.simulate import Observer, Simulation, simulate
+from kvsim.engine.tierspec import tier_specs
 from kvsim.errors import UserError, unknown
 from kvsim.report.bound import bound
 from kvsim.report.summary import summarize
+from kvsim.report.tierwords import tier_notes
 from kvsim.specs.hardware import Machine
 from kvsim.traces.loop import is_closed, note, paced, reuse_notes
 from kvsim.traces.reuse import with_outputs
@@ -244,6 +246,7 @@ def assumptions(run: Simulation, fidelity: str, copies: int, sources: tuple[tupl
         found.append("this policy's cache cannot be shared between requests: no prefix hits")
     elif serving.prefix_caching and trace.blocks is None:
         found.append("the trace has no prefix hashes: no hits between requests")
+    found += tier_notes(serving, [machine.tier(spec.name).kind for spec in tier_specs(serving.tiers)])
     longest = int((run.columns.prompt_tokens + run.columns.output_tokens).max())
     if longest > model.max_context:
         found.append(

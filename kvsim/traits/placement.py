@@ -28,6 +28,14 @@ class Placement:
         """Bytes by tier of a sequence that allocates `allocated` bytes on this chip's share."""
         return {HBM: allocated}
 
+    def away(self) -> dict[str, float]:
+        """Shares of what rests outside HBM, by tier: all of it at home."""
+        return {self.home: 1.0}
+
+    def weights_in(self, geo: Geometry) -> dict[str, float]:
+        """Shares of the weights by tier, with room that is set aside for them."""
+        return {HBM: 1.0}
+
     def units(self, geo: Geometry) -> int:
         """Transfers of a step in one direction: the grain in which the cache moves; 0 when it does not."""
         return 0
