@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kvsim.decide.compare import compare as compare
     from kvsim.decide.plan import plan as plan
     from kvsim.errors import UserError as UserError
+    from kvsim.oneload import load as load
     from kvsim.oneop import op as op
     from kvsim.onesession import session as session
     from kvsim.onestep import step as step
@@ -32,6 +33,7 @@ _HOMES = {
     "Sweep": "kvsim.study.sweeping",
     "UserError": "kvsim.errors",
     "compare": "kvsim.decide.compare",
+    "load": "kvsim.oneload",
     "op": "kvsim.oneop",
     "plan": "kvsim.decide.plan",
     "roofline": "kvsim.roofs",
@@ -41,8 +43,8 @@ _HOMES = {
     "sweep": "kvsim.study.sweeping",
 }
 __all__ = [
-    "Report", "Sweep", "UserError", "__version__", "compare", "op", "plan", "roofline", "run", "session", "step",
-    "sweep",
+    "Report", "Sweep", "UserError", "__version__", "compare", "load", "op", "plan", "roofline", "run", "session",
+    "step", "sweep",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import importlib
 import re
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from kvsim.specs.hardware import Chip, Host, Link, Machine, System
 from kvsim.specs.load import Spec, load
 from kvsim.specs.model import Model
 
+_WRITTEN_OFF_H = 3 * 8766.0
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -132,6 +134,11 @@ def _curves(named: Any) -> Calibrated:
     return calibrated(named) if isinstance(named, str) and "/" not in named else NOTHING
 
 
+def _devices_usd_per_h(devices: Iterable[Device]) -> float:
+    """Drives and memories written off over three years: rents are asked for chips alone."""
+    return sum(device.price_usd for device in devices) / _WRITTEN_OFF_H
+
+
 @cache
 def machine(name: str) -> Machine:
     """The system `h100`, N chips of it (`h100x8`), more devices (`h100+2nvme`), or a user's file (`./mine.yaml`)."""
@@ -142,6 +149,7 @@ def machine(name: str) -> Machine:
     attached = [*system.devices.items(), *map(_attached, more)]
     if twice := [one for i, (one, _) in enumerate(attached) if one in (other for other, _ in attached[:i])]:
         raise UserError(f"hw {name!r}: {twice[0]} is attached twice; write a count before it, such as 2{twice[0]}")
+    devices = tuple(_device(key, one) for key, one in attached)
     found = Machine(
         name=name,
         chip=_part("chip", system.chip, Chip, "hardware/chips"),
@@ -149,14 +157,14 @@ def machine(name: str) -> Machine:
         host_link=_part("link", system.host_link, Link, "hardware/links"),
         peer_links=tuple(_part("link", link, Link, "hardware/links") for link in system.peer_links),
         host=_part("host", system.host, Host, "hardware/hosts"),
-        price_usd_per_h=system.price,
+        price_usd_per_h=system.price + _devices_usd_per_h(devices) / (system.chips * times),
         curves=_curves(system.chip),
         peer_curves=tuple(_curves(link) for link in system.peer_links),
         chip_to=system.chip_to,
         switches=tuple(
             Node(key, _part("link", one.link, Link, "hardware/links"), one.to) for key, one in system.switches.items()
         ),
-        devices=tuple(_device(key, one) for key, one in attached),
+        devices=devices,
     )
     _ = found.tiers  # refuses a graph that has a fault
     return found

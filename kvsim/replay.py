@@ -232,9 +232,9 @@ def assumptions(run: Simulation, fidelity: str, copies: int, sources: tuple[tupl
     if layout.policy.assumed:
         found.append(f"assumed, not measured: {'; '.join(layout.policy.assumed)}")
     found.append(
-        f"host time {serving.cpu_step_s * 1e3:g} ms a step and {serving.cpu_seq_s * 1e6:g} us a sequence"
-        f"{', hidden behind the step before' if serving.asynchronous else ''}; "
-        f"{serving.api_s * 1e3:g} ms before the queue"
+        f"host: scheduling {serving.schedule_step_s * 1e3:g} ms a step and {serving.schedule_seq_s * 1e6:g} us a "
+        f"sequence, inputs {serving.prepare_step_s * 1e3:g} ms{', hidden by the step before' * serving.asynchronous}; "
+        f"{serving.gap_s * 1e3:g} ms between steps; {serving.api_s * 1e3:g} ms for HTTP and tokenizer"
     )
     found.append("outputs have the trace's lengths (a server given max_tokens and told to ignore EOS)")
     if serving.prefix_caching and layout.policy.reuse == "none":

@@ -22,7 +22,11 @@ COMMANDS = {
         "roofline_command",
         "Show the Ops of prefill and decode under the roofs of a chip: HBM, host link, peer link.",
     ),
-    "validate": ("kvsim.cli.validate", "validate_command", "Hold predicted kernel times against measured ones."),
+    "validate": (
+        "kvsim.cli.validate",
+        "validate_command",
+        "Hold predictions against what was measured: kernels, steps, replays, policies, engines, or your log.",
+    ),
     "compare": (
         "kvsim.cli.compare",
         "compare_command",

@@ -19,6 +19,7 @@ import click
 @click.option("--tp", type=int, metavar="T", help="Chips that share the model. [default: all of the machine]")
 @click.option("--fidelity", default="ideal", help="ideal: as a good kernel allows; published: as released.")
 @click.option("--weight-dtype", default="", metavar="TYPE", help="Of the linear layers: bf16, fp8, int8, int4.")
+@click.option("--serving", default="", metavar="NAME", help="Also what an engine adds: host work, launches, gaps.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with SI units instead of the table.")
 def step_command(as_json: bool, tp: int | None, context: str, generated: int | None, **options: Any) -> None:
     """Price one step of a replica, Op by Op and lane by lane.
@@ -30,6 +31,7 @@ def step_command(as_json: bool, tp: int | None, context: str, generated: int | N
     \b
     kvsim step --hw rtx4090 --model llama-3-8b --policy headinfer --phase decode --batch 1 --context 1000000
     kvsim step --hw h100x8 --model llama-3-70b --phase mixed --batch 64 --context 4000 --chunk 1024 --json
+    kvsim step --hw h100 --model llama-2-7b --batch 16 --context 700 --serving vllm
     kvsim step --hw a100-80 --model yi-34b --phase session --policy full,kivi --context 4000,50000
     """
     from kvsim.errors import UserError

@@ -4,6 +4,8 @@ Decode features, for one layer kind: sequences, head-tokens attended to, cache b
 Chunk features, for one layer kind: new tokens, query-key pairs of one head, past tokens attended to.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from kvsim.cost.geometry import Geometry, LayerKind
@@ -19,16 +21,13 @@ def decode_ops(layout: Layout, kind: LayerKind, sums: Decode, beside_chunk: bool
     `beside_chunk`: prompts are read in the same step. A cache in a floating-point type is then read by their kernel.
     """
     geo, policy, heads = layout.geo, layout.policy, sum(kind.heads)
+    if policy.placement.on_chip(kind, geo) == (0.0, 0.0):  # attention runs elsewhere
+        return [cache_write(layout, kind, sums.sequences)]
     launches = policy.placement.attention_launches(geo)
     launches += sum(trait.more_launches(geo, kind) for trait in policy.traits)
-    tokens, kv_bytes, work, rebuilt = sums.tokens, sums.kv_bytes, sums.work, sums.rebuilt
-    share, besides = policy.placement.on_chip(kind, geo)
-    if (share, besides) != (1.0, 0.0):  # what the placement leaves to the chip
-        more = sums.sequences * (besides * heads)
-        tokens, work, rebuilt = tokens * share + more, work * share, rebuilt * share
-        kv_bytes = kv_bytes * share + more * layout.token_bytes(kind)
-    flops = tokens * (geo.decode_flops * geo.query_heads / heads)
-    flops = flops + rebuilt * policy.basis.of_kind(kind).rebuild_flops(geo)
+    read = _on_chip(layout, kind, sums)
+    flops = read.tokens * (geo.decode_flops * geo.query_heads / heads)
+    flops = flops + read.rebuilt * policy.basis.of_kind(kind).rebuild_flops(geo)
     shape = _shape(geo, sums.sequences, 0.0)
     if policy.quantizer.instructions or policy.basis.instructions:
         shape["dequantizes"] = True
@@ -40,9 +39,9 @@ def decode_ops(layout: Layout, kind: LayerKind, sums: Decode, beside_chunk: bool
             "attention_decode",
             sums.sequences,
             flops,
-            kv_bytes,
+            read.kv_bytes,
             geo.query_bytes,
-            work,
+            read.work,
             launches,
             kind.layers,
             shape,
@@ -51,6 +50,21 @@ def decode_ops(layout: Layout, kind: LayerKind, sums: Decode, beside_chunk: bool
     if policy.quantizer.copies:  # reads and writes the values, about half of the bytes
         ops.append(elementwise("append_copy", sums.kv_bytes, launches=3, count=kind.layers))
     return ops + [op for trait in policy.traits for op in trait.decode_ops(geo, kind, sums)]
+
+
+def _on_chip(layout: Layout, kind: LayerKind, sums: Decode) -> Decode:
+    """What the placement leaves to the chip of a decode step's attention."""
+    share, besides = layout.policy.placement.on_chip(kind, layout.geo)
+    if (share, besides) == (1.0, 0.0):
+        return sums
+    more = sums.sequences * (besides * sum(kind.heads))
+    return replace(
+        sums,
+        tokens=sums.tokens * share + more,
+        kv_bytes=sums.kv_bytes * share + more * layout.token_bytes(kind),
+        work=sums.work * share,
+        rebuilt=sums.rebuilt * share,
+    )
 
 
 def chunk_ops(layout: Layout, kind: LayerKind, chunk: Chunk) -> list[Op]:
@@ -106,7 +120,9 @@ def end_ops(layout: Layout, prompt: Num) -> list[Op]:
 
 def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Num | bool]:
     """What coefficients of attention take; a latent cache has kernels of its own, of which none was measured."""
-    return {} if geo.model.latent else {"queries": queries * geo.query_heads, "keys": keys}
+    if geo.model.latent:
+        return {}
+    return {"queries": queries * geo.query_heads, "keys": keys, "head_dim": geo.key_dim}
 
 
 def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:
@@ -116,6 +132,14 @@ def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:
     moved = new * (sum(kind.heads) * (width + layout.token_bytes(kind)))
     work = new * (sum(kind.heads) * layout.token_work(kind))
     return elementwise("cache_write", moved, count=kind.layers, instructions=work)
+
+
+def joined_past(layout: Layout, kind: LayerKind, past: Num) -> Op:
+    """The rows of a chunk's past, gathered from their pages at 16 bits; hidden launches, for most chunks have none."""
+    geo = layout.geo
+    share = sum(kind.heads) / sum(layout.kind_of(kind.index[0]).heads)
+    width = geo.kv_heads * share * (geo.key_dim + geo.value_dim) * ACTIVATION_BYTES
+    return elementwise("join_past", past * (2 * width), launches=0, count=kind.layers)
 
 
 def link_ops(layout: Layout, fetched: Num, returned: Num) -> list[Op]:

@@ -1,7 +1,6 @@
 """Seconds of steps by lane, priced from sums over the batch. What the engine calls; `step` shows the same by Op."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,23 +10,16 @@ from kvsim.cost import affine, cacheops
 from kvsim.cost.dense import body_ops, edge_ops, head_ops, layer_ops, passing
 from kvsim.cost.ends import PromptEnds
 from kvsim.cost.geometry import Geometry, LayerKind
+from kvsim.cost.launching import Launching
 from kvsim.cost.op import D2H, H2D, Num, Op
+from kvsim.cost.overheads import NONE, Overheads
 from kvsim.cost.rates import EFFICIENCY, Rates
+from kvsim.cost.streams import compiled_beside, compiled_streams, slowest_beside, works_beside
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped
 from kvsim.traits.trait import Chunk
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A lane that a cache which rests elsewhere crosses: seconds a step, a byte fetched and a byte returned."""
-
-    lane: str
-    latency_s: float
-    fetch_s_per_byte: float
-    return_s_per_byte: float
 
 
 class Pricer:
@@ -37,41 +29,46 @@ class Pricer:
     sum of their tokens weighted by layers, so that 32 budgets cost no more than one.
     """
 
-    def __init__(self, layout: Layout, rates: Rates, graph_sizes: Sequence[int] = ()) -> None:
-        self.layout, self.rates = layout, rates
+    def __init__(self, layout: Layout, rates: Rates, overheads: Overheads = NONE) -> None:
+        self.layout, self.rates, self.overheads = layout, rates, overheads
         self._layers_s: list[float] = []
         self._head_s: list[float] = []
-        self._padded = [next(s for s in graph_sizes if s >= n) for n in range(max(graph_sizes, default=-1) + 1)]
+        captured = range(overheads.largest_graph + 1)
+        self._padded = [[overheads.padded(n, prompts) for n in captured] for prompts in (False, True)]
         self._passes = layout.passes
         self._body_s: list[float] = []
         self._edge_s: list[float] = []
-        self._beside = self._compile_beside()
+        self.swap_ways: tuple[tuple[float, float], ...] = ()  # (latency, seconds a byte) in and out, if not host DRAM's
         self._compile_decode()
         self._compile_chunks()
+        self.launching = Launching(layout, overheads)
         ends = PromptEnds(layout, rates)
         self.works_at_end, self.prompt_end = ends.any, ends.seconds
         self.units = layout.policy.placement.units(layout.geo)
         self.token_bytes = layout.moved_token_bytes
-        self._streams = self._compile_streams() if self.units else ()
+        self._streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
+        self._beside = compiled_beside(layout, rates)
+        self.beside_lane = slowest_beside(layout, rates)
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
-    def dense(self, tokens: int, sequences: int) -> float:
+    def dense(self, tokens: int, sequences: int, prompts: bool = False) -> float:
         """GPU and peer-link seconds of all that does not touch the cache; batches pad to graph sizes."""
-        rows = self._padded[tokens] if tokens < len(self._padded) else tokens
+        padded = self._padded[prompts]
+        rows = padded[tokens] if tokens < len(padded) else tokens
         if rows >= len(self._layers_s):
             self._tabulate(self._layers_s, layer_ops, rows)
         if sequences >= len(self._head_s):
             self._tabulate(self._head_s, head_ops, sequences)
         return self._layers_s[rows] + self._head_s[sequences]
 
-    def _tabulate(self, table: list[float], build: Callable[[Geometry, Num], list[Op]], size: int) -> None:
+    def _tabulate(self, table: list[float], build: Callable[[Geometry, Num, Overheads], list[Op]], size: int) -> None:
         """Extend a table of `build`'s seconds beyond `size`, twice as far each time."""
         while size >= len(table):
             sizes = np.arange(len(table), 2 * max(len(table), 512))
             total: Num = np.zeros(len(sizes))
-            for op in build(self.layout.geo, sizes):
+            for op in build(self.layout.geo, sizes, self.overheads):
                 total = total + self.rates.seconds(op)
             table += np.asarray(total).tolist()
 
@@ -102,7 +99,7 @@ class Pricer:
             for _, tables in both
             for table, many in zip(tables, layers, strict=True)
         )
-        if len(layers) > 1 and alike and all(len(one.ops) == 1 for one in kernels) and not self._beside:
+        if len(layers) > 1 and alike and not works_beside(layout) and all(len(one.ops) == 1 for one in kernels):
             self._weights = np.array(layers, np.int64)
             kernels = []
             for latency, tables in both:
@@ -159,7 +156,7 @@ class Pricer:
         found: list[tuple[int | None, int, float, NDArray[np.float64]]] = []  # what a token may see, layers, kernels
         for kind in layout.kinds:
             for seen, part in layout.reading(kind):
-                build = lambda n, p, q, part=part: cacheops.chunk_ops(layout, part, Chunk(n, p, q))  # noqa: E731
+                build = lambda n, p, q, part=part: self._chunk_ops(part, Chunk(n, p, q))  # noqa: E731
                 latency, table = affine.probe(build, 3, self.rates)
                 _merge(found, seen, part.layers, latency, table)
         extra = affine.probe(lambda n, p, q: policy.prefill.reading_ops(layout.geo, Chunk(n, p, q)), 3, self.rates)
@@ -167,6 +164,12 @@ class Pricer:
             found.append((None, 1, *extra))
         self._chunks = [(seen, affine.compiled(latency, [table])) for seen, _, latency, table in found]
         self._chunk_latency = sum(kernels.latency for _, kernels in self._chunks)
+
+    def _chunk_ops(self, part: LayerKind, chunk: Chunk) -> list[Op]:
+        ops = cacheops.chunk_ops(self.layout, part, chunk)
+        if self.overheads.joins_past:
+            ops.append(cacheops.joined_past(self.layout, part, chunk.past))
+        return ops
 
     def chunk(self, new: Num, past: Num) -> list[Num]:
         """A chunk's features: new tokens, past tokens, then (pairs, past attended to) by what a token may see."""
@@ -180,39 +183,6 @@ class Pricer:
         total = first[1].seconds((features[0], features[2], features[3]))
         for i, (_, kernels) in enumerate(others, 1):
             total = total + kernels.seconds((features[0], features[2 + 2 * i], features[3 + 2 * i]))
-        return total
-
-    # -- lanes beside the chip ---------------------------------------------------------------------------------------
-
-    def _compile_streams(self) -> tuple[Stream, ...]:
-        """A stream's seconds on each lane from bytes fetched and returned."""
-        ops = cacheops.link_ops(self.layout, 0.0, 0.0)
-        found = []
-        for lane in dict.fromkeys(op.lane for op in ops):
-            build = lambda a, b, lane=lane: [op for op in cacheops.link_ops(self.layout, a, b) if op.lane == lane]  # noqa: E731
-            latency, table = affine.probe(build, 2, self.rates)
-            fetch, back = table.sum(axis=(0, 1)).tolist()
-            found.append(Stream(lane, latency, fetch, back))
-        return tuple(found)
-
-    def _compile_beside(self) -> list[tuple[int, affine.Kernels]]:
-        """Attention on lanes beside the chip, by kind: one after the other, so that seconds add up over lanes."""
-        layout, many, found = self.layout, 1 + len(self.layout.measures), []
-        for k, kind in enumerate(layout.kinds):
-
-            def build(n: Num, *rows: Num, k: int = k, kind: LayerKind = kind) -> list[Op]:
-                return cacheops.beside_ops(layout, kind, layout.sums(k, n, rows))
-
-            if build(*[0.0] * many):
-                latency, table = affine.probe(build, many, self.rates)
-                found.append((k, affine.compiled(latency, [table])))
-        return found
-
-    def _beside_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
-        total: Num = 0.0
-        for k, kernels in self._beside:
-            mine = rows[k : self.hbm_row : self.kinds]
-            total = total + (kernels.seconds((float(sequences), *mine)) + kernels.latency)
         return total
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -231,19 +201,43 @@ class Pricer:
         if self._passes and chunk:
             gpu: Num = self._parted(decodes, new, decodes + chunks) + end_s
         else:
-            gpu = self.dense(decodes + new, decodes + chunks) + end_s
+            gpu = self.dense(decodes + new, decodes + chunks, chunks > 0) + end_s
         if decodes:
             kernels = self._beside_chunk if chunk else self._decode
             gpu = self._decode_s(kernels, decodes, rows) + (gpu + kernels.latency)
         if chunk:
             gpu = self._chunk_s(chunk) + (gpu + self._chunk_latency)
+        if chunks or decodes > self.launching.captured:  # kernels outside of graphs take the host no less
+            least_s = self.launching.seconds(decodes + new, decodes > 0, chunks > 0)
+            gpu = max(gpu, least_s) if isinstance(gpu, float) else np.maximum(gpu, least_s)
         if not self.units:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)
         lanes: list[Num] = [gpu]
-        lanes += [s.latency_s + fetched * s.fetch_s_per_byte + returned * s.return_s_per_byte for s in self._streams]
+        lanes += [stream.seconds(1, fetched, returned) for stream in self._streams]
         step = overlapped(lanes, self.units)
-        return (self._beside_s(decodes, rows) + step if decodes and self._beside else step), gpu
+        if decodes and self._beside:
+            step = self._beside_s(decodes, rows) + step
+        return step, gpu
+
+    def _beside_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
+        total: Num = 0.0
+        for k, kernels in enumerate(self._beside):
+            features = (float(sequences), *rows[k : self.hbm_row : self.kinds])
+            total = total + (kernels.seconds(features) + kernels.latency)
+        return total
+
+    def beside_sums(self, decodes: int, rows: Any, steps: int) -> list[int]:
+        """[decode steps, sequences, figures of each layer kind], summed over the first `steps` steps."""
+        used = rows[: self.hbm_row]
+        sums = [int(row[:steps].sum()) if isinstance(row, np.ndarray) else int(row) * steps for row in used]
+        return [steps, decodes * steps, *sums]
+
+    def beside_busy_s(self, sums: Sequence[int]) -> float:
+        """Seconds that the chip waited for attention beside it, from such sums."""
+        steps, sequences, *rows = sums
+        latencies = sum(kernels.latency for kernels in self._beside)
+        return float(self._beside_s(sequences, [float(row) for row in rows])) + (steps - 1) * latencies
 
     def _link(self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None) -> tuple[Num, Num]:
         """Bytes (fetched from, returned to) the host in a step, or in each of several."""
@@ -267,13 +261,17 @@ class Pricer:
 
     def stream_busy_s(self, fetched: int, returned: int, steps: int) -> dict[str, float]:
         """Seconds that each lane of the stream was busy in `steps` steps."""
-        return {
-            one.lane: one.latency_s * steps + fetched * one.fetch_s_per_byte + returned * one.return_s_per_byte
-            for one in self._streams
-        }
+        return {stream.lane: float(stream.seconds(steps, fetched, returned)) for stream in self._streams}
+
+    def stream_lanes(self) -> list[tuple[str, bool, bool]]:
+        """Lanes of the stream, and whether each carries what is fetched and what is returned."""
+        return [(one.lane, one.fetch_s_per_byte > 0, one.return_s_per_byte > 0) for one in self._streams]
 
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
-        """Seconds to swap a chip's cache out and in over the host link; nothing overlaps them."""
+        """Seconds to swap a chip's cache out and in; nothing overlaps them. Over the host link, or `swap_ways`."""
+        if self.swap_ways:
+            ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
+            return sum(latency_s + moved * s_per_byte for (latency_s, s_per_byte), moved in ways if moved)
         link = self.rates.host_link
         rate = EFFICIENCY["copy"][1] * link.bandwidth
         return sum(link.latency + moved / rate for moved in (in_bytes, out_bytes) if moved)

@@ -51,7 +51,7 @@ class Replica:
         self._last_start_s = 0.0
         serving = scheduler.serving
         self._async = serving.asynchronous
-        self._cpu_step_s, self._cpu_seq_s = serving.cpu_step_s, serving.cpu_seq_s
+        self._cpu_step_s, self._cpu_seq_s, self._gap_s = serving.cpu_step_s, serving.cpu_seq_s, serving.gap_s
         if scheduler.tiers:
             scheduler.tiers.on_ready = self._ready
 
@@ -114,20 +114,20 @@ class Replica:
             if pricer.works_at_end and seq.computed + seq.chunk >= seq.tokens:
                 end_s += pricer.prompt_end(seq.tokens)
         work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s)
-        cpu_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks))
+        cpu_s, gap_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks)), self._gap_s
         if steps == 1:
             if isinstance(work_s, np.ndarray):  # layer kinds priced each: arrays of one step
                 work_s, gpu_s = work_s.item(), np.asarray(gpu_s).item()
             work = float(work_s)
             if plan.swapped_in_bytes or plan.swapped_out_bytes:
                 work += pricer.swap_s(plan.swapped_in_bytes, plan.swapped_out_bytes)
-            end = now_s + (max(work, cpu_s) if self._async and not idle else work + cpu_s)
+            end = now_s + ((max(work, cpu_s) if self._async and not idle else work + cpu_s) + gap_s)
             return Span(plan, now_s, [end], gpu_s, steps, rows, chunk)
         ends = np.empty(steps + 1)
         ends[0] = now_s
-        ends[1:] = np.maximum(work_s, cpu_s) if self._async else work_s + cpu_s
+        ends[1:] = (np.maximum(work_s, cpu_s) if self._async else work_s + cpu_s) + gap_s
         if idle:  # the first step waits for its planning
-            ends[1] = float(work_s if isinstance(work_s, float) else work_s[0]) + cpu_s  # type: ignore[index]
+            ends[1] = float(work_s if isinstance(work_s, float) else work_s[0]) + cpu_s + gap_s  # type: ignore[index]
         return Span(plan, now_s, np.add.accumulate(ends)[1:], gpu_s, steps, rows, chunk)
 
     def _commit(self, wake: Call) -> None:
@@ -189,3 +189,6 @@ class Replica:
             fetched, returned = self.pricer.link_bytes(plan.decodes, span.rows, span.chunk, steps)
             counters.fetched_bytes += fetched
             counters.returned_bytes += returned
+            if plan.decodes and self.pricer.beside_lane:
+                sums = self.pricer.beside_sums(plan.decodes, span.rows, steps)
+                counters.beside = [a + b for a, b in zip(counters.beside or [0] * len(sums), sums, strict=True)]

@@ -12,7 +12,7 @@ from kvsim.engine.simulate import Simulation
 from kvsim.onestep import Step, step
 from kvsim.report.waiting import waiting
 from kvsim.report.words import amount, digits, percent, plural, seconds
-from kvsim.traits.placement import DRAM
+from kvsim.traits.placement import DRAM, HBM
 
 # Shares that matter: of a request's life spent waiting, of all waiting with one cause, of requests preempted, or read
 # alone ...
@@ -32,6 +32,12 @@ LANES = {
     "cxl": "the CXL memory",
     "nic": "the network",
     "codec": "the codec",
+}
+
+_TIERS = {"nvme_read": "flash", "nvme_write": "flash", "cxl": "CXL memory", "nic": "the network"}
+_BESIDE = {
+    "csd": "more drives, more or faster flash channels, or an engine that reads fewer pages",
+    "cpu": "faster or more host memory channels, or fewer tokens attended to",
 }
 
 # what GPU time goes to -> (what the GPU does then, what would make it faster)
@@ -157,7 +163,13 @@ def _sentence(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str
 def _pace(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str, float], lane: str) -> tuple[str, str]:
     """(what the busiest lane does, what would make it faster)."""
     moved, steps = figures["bytes_moved"], max(1, figures["steps"])
-    if lane in ("h2d", "d2h") and run.layout.policy.placement.home == DRAM:
+    if any(replica.pricer.beside_lane == lane for replica in run.replicas):
+        return "every decode step waits for attention there, layer by layer", _BESIDE[lane]
+    if lane in _TIERS:
+        return f"every decode step reads the cache from {_TIERS[lane]}", (
+            "a nearer tier, more devices side by side, or a policy that stores fewer bytes"
+        )
+    if lane in ("h2d", "d2h") and run.layout.policy.placement.home != HBM:
         each = amount(moved[lane] / run.layout.geo.tp / steps)
         if lane == "d2h" and not run.layout.policy.placement.returns_everything():
             return f"a step writes {each} of new cache back", "a policy that stores fewer bytes, or a faster link"

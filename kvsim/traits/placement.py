@@ -120,17 +120,23 @@ class HostResident(Placement):
         return stream_ops(self.tier, self.units(geo), self.grain_bytes, fetched, returned)
 
 
-def stream_ops(tier: str, units: int, grain_bytes: int, fetched: Num, returned: Num) -> list[Op]:
-    """Copies of `fetched` bytes from a tier to the chip and `returned` bytes back, in `units` transfers each."""
+def stream_ops(
+    tier: str, units: int, grain_bytes: int, fetched: Num, returned: Num, every_step: bool = True
+) -> list[Op]:
+    """Copies of `fetched` bytes from a tier to the chip and `returned` bytes back, in `units` transfers each.
+
+    `every_step`: decode steps fetch, too. Where only chunks do, whose fetches are long, their latencies are left out.
+    """
     shape = {"request_bytes": grain_bytes} if grain_bytes else {}
+    both = (FETCH[tier], fetched, f"read_{tier}", float(every_step)), (RETURN[tier], returned, f"write_{tier}", 1.0)
     return [
-        copy(_NAMES.get(lane, name), lane, moved / units, count=units, shape=shape)
-        for lanes, moved, name in ((FETCH[tier], fetched, f"read_{tier}"), (RETURN[tier], returned, f"write_{tier}"))
+        copy(_NAMES.get(lane, name), lane, moved / units, transfers, units, shape)
+        for lanes, moved, name, transfers in both
         for lane in lanes
     ]
 
 
-def overlapped(lanes: list[Num], units: int) -> Num:
+def overlapped(lanes: list[Num], units: Num) -> Num:
     """Seconds of a step whose lanes work unit by unit, double-buffered: the slowest sets the pace, plus the fill.
 
     Of n units, the first must arrive before it is computed and the last leaves after: slowest + (others) / n.

@@ -20,10 +20,10 @@ from kvsim.traits.layout import Layout
 from kvsim.traits.policy import policy
 
 POLICIES = find.paper_names("kv")
-H100 = find.machine("h100")
+H100 = find.machine("h100+csd")
 
 
-MACHINES = [H100, find.machine("l40s")]  # by datasheet rates, by fitted curves
+MACHINES = [H100, find.machine("l40s+csd")]  # by datasheet rates, by fitted curves
 
 
 def priced(text: str, machine: Machine, sequences: int, context: int, chunk: int, past: int) -> float:
@@ -63,7 +63,7 @@ def test_a_decode_step_is_the_roofline_computed_by_hand() -> None:
     assert "HBM" in found.bound
 
 
-@pytest.mark.parametrize("hw", ["h100", "l40s"])
+@pytest.mark.parametrize("hw", ["h100+csd", "l40s+csd"])
 @pytest.mark.parametrize("phase", ["prefill", "decode", "mixed"])
 @pytest.mark.parametrize("text", POLICIES)
 def test_the_engine_prices_what_step_shows(text: str, phase: str, hw: str) -> None:
