@@ -76,7 +76,7 @@ def affine(x, AXIS: tl.constexpr, BITS: tl.constexpr):
     inverse = tl.div_rn(tl.full(scale.shape, 1.0, tl.float32), tl.where(scale > 0.0, scale, 1.0))
     code = (x - tl.expand_dims(low16.to(tl.float32), AXIS)) * inverse
     code = tl.minimum(tl.maximum(code, 0.0), 2.0**BITS - 1.0)
-    whole = (code + 12582912.0).to(tl.int32, bitcast=True) & 15  # 1.5 * 2^23 leaves no fraction bits: rounds half to even
+    whole = (code + 12582912.0).to(tl.int32, bitcast=True) & 15  # rounded half to even: 2^23 x 1.5 has no fraction bits
     return tl.where(scale > 0.0, whole, 0), scale16, low16
 
 
