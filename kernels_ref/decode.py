@@ -16,9 +16,6 @@ from kernels_ref.merge import merge
 from kernels_ref.splits import Split, choose
 
 
-PDL = True
-
-
 def launch(
     q: torch.Tensor,
     k_pages: torch.Tensor,
@@ -165,4 +162,4 @@ def decode(
         k_scale=k_scale,
         v_scale=v_scale,
     )
-    return out if direct else merge(partial, lse, out, splits=split.splits, follows=PDL and q.is_cuda)
+    return out if direct else merge(partial, lse, out, splits=split.splits)

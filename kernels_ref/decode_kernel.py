@@ -7,7 +7,6 @@ blocks are prefetched `num_stages` deep and every table entry is read once a blo
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents
 
 from kernels_ref import online, pages
 
@@ -52,8 +51,6 @@ def decode_kernel(
     NATIVE: tl.constexpr,
 ):
     """Program: (row, split), the last fastest; shapes as in `launch`."""
-    if NATIVE:
-        gdc_launch_dependents()  # the merge may be set up meanwhile
     # which row and split are mine?
     task = tl.program_id(0)
     if HAS_TASKS:

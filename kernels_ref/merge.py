@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_wait
 
 from kernels_ref import online
 
@@ -30,21 +29,23 @@ class Pieces:
 
 @triton.jit
 def take(value, weight, m, total, acc):
-    """Joins split outputs `value` [SPLITS, WIDTH] of log-sum-exp `weight` [SPLITS] (base 2) to m, total, acc."""
-    m_new = tl.maximum(m, tl.max(weight, 0))
+    """Joins split outputs `value` [HEADS, SPLITS, WIDTH] of log-sum-exp `weight` [HEADS, SPLITS] (base 2) to `m` and
+    `total` [HEADS] and `acc` [HEADS, WIDTH]."""
+    m_new = tl.maximum(m, tl.max(weight, 1))
     safe = tl.where(m_new == float("-inf"), 0.0, m_new)
-    weight = tl.exp2(weight - safe)
+    weight = tl.exp2(weight - safe[:, None])
     shrink = tl.exp2(m - safe)
-    return m_new, total * shrink + tl.sum(weight, 0), acc * shrink + tl.sum(value * weight[:, None], 0)
+    return m_new, total * shrink + tl.sum(weight, 1), acc * shrink[:, None] + tl.sum(value * weight[:, :, None], 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["heads", "splits"])
 def merge_kernel(
     partial,
     lse,
     out,
     out_lse,
     first,
+    heads,
     splits,
     pieces,
     pieces_lse,
@@ -62,48 +63,50 @@ def merge_kernel(
     PIECES: tl.constexpr,
     HAS_FIRST: tl.constexpr,
     HAS_LSE: tl.constexpr,
+    BLOCK_H: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    FOLLOWS: tl.constexpr,
 ):
-    """One query head (program 0) and one slice of the width (program 1); shapes as in `merge`."""
-    if FOLLOWS:  # started before the kernels that it depends on have ended
-        gdc_wait()
-    head = tl.program_id(0).to(tl.int64)
+    """BLOCK_H query heads (program 0) and one slice of the width (program 1); shapes as in `merge`."""
+    head = tl.program_id(0).to(tl.int64) * BLOCK_H + tl.arange(0, BLOCK_H)
+    live = head < heads
     row = head // GROUP
+    member = head % GROUP
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
-    lo = row * splits
-    hi = lo + splits
-    if HAS_FIRST:
-        lo = tl.load(first + row).to(tl.int64)
-        hi = tl.load(first + row + 1).to(tl.int64)
-    m = float("-inf")
-    total = 0.0
-    acc = tl.zeros([BLOCK_D], tl.float32)
+    in_width = d < WIDTH
+    m, total, acc = online.start(BLOCK_H, BLOCK_D)
     if PIECES:
         p = tl.arange(0, BLOCK_P)
-        here = p < PIECES
+        here = live[:, None] & (p < PIECES)[None, :]
         b = row // KV_HEADS
         h = row % KV_HEADS
-        piece_lse = pieces_lse + p * lse_p + b * lse_b + h * lse_h + head % GROUP * lse_g
-        piece = pieces + p.to(tl.int64) * out_p + b * out_b + h * out_h + head % GROUP * out_g
+        piece_lse = pieces_lse + (b * lse_b + h * lse_h + member * lse_g)[:, None] + p[None, :] * lse_p
+        piece = pieces + (b * out_b + h * out_h + member * out_g)[:, None] + p.to(tl.int64)[None, :] * out_p
         natural = tl.load(piece_lse, mask=here, other=float("-inf"))
-        theirs = tl.load(piece[:, None] + d[None, :], mask=here[:, None] & (d < WIDTH)[None, :], other=0.0)
+        theirs = tl.load(
+            piece[:, :, None] + d[None, None, :], mask=here[:, :, None] & in_width[None, None, :], other=0.0
+        )
         m, total, acc = take(theirs.to(tl.float32), natural * LOG2E, m, total, acc)
-    for block in range(lo, hi, BLOCK_S):
-        slot = block + tl.arange(0, BLOCK_S)
-        at = slot * GROUP + head % GROUP
-        weight = tl.load(lse + at, mask=slot < hi, other=float("-inf"))
-        keep = (slot < hi) & (weight > float("-inf"))  # an empty split's output is never read: it may be poison
-        mask = keep[:, None] & (d < WIDTH)[None, :]
-        value = tl.load(partial + at[:, None] * WIDTH + d[None, :], mask=mask, other=0.0)
+    begin = row * splits
+    count = begin * 0 + splits
+    if HAS_FIRST:
+        begin = tl.load(first + row, mask=live, other=0).to(tl.int64)
+        count = tl.load(first + row + 1, mask=live, other=0).to(tl.int64) - begin
+    for block in range(0, tl.max(count, 0), BLOCK_S):
+        s = block + tl.arange(0, BLOCK_S)
+        mine = live[:, None] & (s[None, :] < count[:, None])
+        at = (begin[:, None] + s[None, :]) * GROUP + member[:, None]
+        weight = tl.load(lse + at, mask=mine, other=float("-inf"))
+        keep = weight > float("-inf")  # an empty split's output is never read: it may be poison
+        mask = keep[:, :, None] & in_width[None, None, :]
+        value = tl.load(partial + at[:, :, None] * WIDTH + d[None, None, :], mask=mask, other=0.0)
         m, total, acc = take(value, weight, m, total, acc)
-    inverse = tl.where(total > 0.0, 1.0 / tl.where(total > 0.0, total, 1.0), 0.0)
-    tl.store(out + head * WIDTH + d, (acc * inverse).to(out.dtype.element_ty), mask=d < WIDTH)
+    value, whole = online.finish(m, total, acc)
+    to = out + head[:, None] * WIDTH + d[None, :]
+    tl.store(to, value.to(out.dtype.element_ty), mask=live[:, None] & in_width[None, :])
     if HAS_LSE:
-        whole = tl.where(total > 0.0, m + tl.log2(tl.where(total > 0.0, total, 1.0)), float("-inf"))
-        tl.store(out_lse + head, whole, mask=tl.program_id(1) == 0)
+        tl.store(out_lse + head, whole, mask=live & (tl.program_id(1) == 0))
 
 
 def merge(
@@ -115,15 +118,13 @@ def merge(
     first: torch.Tensor | None = None,
     out_lse: torch.Tensor | None = None,
     pieces: Pieces | None = None,
-    follows: bool = False,
 ) -> torch.Tensor:
     """Merges `partial` [slots, group, width] float32 with `lse` [slots, group] float32 (base 2) into `out`.
 
     `out` is [rows, group, width] (any contiguous view of it); row r owns slots [r * splits, (r + 1) * splits), or, with
     `first` [rows + 1] int32, slots [first[r], first[r + 1]). `out_lse` [rows, group] float32, if given, gets the merged
     base-2 log-sum-exp. `pieces` holds more partial results of the same rows (sequence-major). A row whose splits are
-    all empty (lse = -inf) gives zeros. `follows`: the kernel just issued on this stream calls
-    gdc_launch_dependents, so this one may start before it ends. Raises ValueError on bad shapes.
+    all empty (lse = -inf) gives zeros. Raises ValueError on bad shapes.
     """
     slots, group, width = partial.shape
     rows = out.numel() // (group * width)
@@ -138,14 +139,20 @@ def merge(
         count, kv_heads = pieces.out.shape[0], pieces.out.shape[2]
         if pieces.lse.shape != pieces.out.shape[:4] or pieces.lse[0].numel() != rows * group:
             raise ValueError(f"pieces must be [n, sequences, kv_heads, {group}, ...] but got {pieces.out.shape}")
-    block_d = min(64, triton.next_power_of_2(width))
+    heads = rows * group
     block_s = BLOCK_SPLITS if first is not None else min(BLOCK_SPLITS, triton.next_power_of_2(splits))
-    merge_kernel[(rows * group, triton.cdiv(width, block_d))](
+    block_p = triton.next_power_of_2(max(count, 1))
+    block_d = min(64 if block_s > 8 else 128, triton.next_power_of_2(width))
+    # many rows of few splits: several a program, or starting programs takes longer than the bytes
+    block_h = max(1, min(16 // max(block_s, block_p), heads // 1024)) if first is None else 1
+    block_h = 1 << (block_h.bit_length() - 1)
+    merge_kernel[(triton.cdiv(heads, block_h), triton.cdiv(width, block_d))](
         partial,
         lse,
         out,
         out_lse,
         first,
+        heads,
         splits,
         pieces and pieces.out,
         pieces and pieces.lse,
@@ -157,12 +164,11 @@ def merge(
         PIECES=count,
         HAS_FIRST=first is not None,
         HAS_LSE=out_lse is not None,
+        BLOCK_H=block_h,
         BLOCK_S=block_s,
-        BLOCK_P=triton.next_power_of_2(max(count, 1)),
+        BLOCK_P=block_p,
         BLOCK_D=block_d,
-        FOLLOWS=follows,
-        num_warps=4 if block_s > 8 else 1,
-        **({"launch_pdl": True} if follows else {}),
+        num_warps=4 if max(block_s, block_p) * block_h > 8 else 1,
     )
     return out
 

@@ -8,7 +8,6 @@ last key, whose scores are masked once, in the last block.
 
 import triton
 import triton.language as tl
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from kernels_ref import online, pages
 
@@ -52,11 +51,8 @@ def prefix_kernel(
     BLOCK_D: tl.constexpr,
     COMPUTE: tl.constexpr,
     NATIVE: tl.constexpr,
-    FOLLOWS: tl.constexpr,
 ):
     """Program: (kv head, split, block of queries), the last fastest; shapes as in `prefix.launch`."""
-    if NATIVE:
-        gdc_launch_dependents()
     task = tl.program_id(0) // q_blocks
     head = task // splits
     split = task % splits
@@ -97,8 +93,6 @@ def prefix_kernel(
         acc = tl.dot(p.to(COMPUTE), online.widen(v, COMPUTE, NATIVE), acc * shrink[:, None])
 
     out, whole = online.finish(m * scale, total, acc)
-    if FOLLOWS:  # a chain of kernels ends in order
-        gdc_wait()
     to = (q_row * part_splits + split).to(tl.int64) * GROUP + member
     tl.store(partial + to[:, None] * DIM + d[None, :], out, mask=mask)
     tl.store(lse + to, whole, mask=live)
