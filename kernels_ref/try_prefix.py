@@ -1,4 +1,4 @@
-"""Experiment, second round: in what order, with which suffix CTAs, in how many pieces. `python -m kernels_ref.try_prefix`."""
+"""Experiment: in what order, with which suffix CTAs, in how many pieces. `python -m kernels_ref.try_prefix`."""
 
 import itertools
 import time
@@ -124,7 +124,9 @@ def main() -> None:
             except Exception as failure:
                 torch.cuda.synchronize()
                 print(f"{label}: {type(failure).__name__}: {str(failure)[:120]}", flush=True)
-        del pieces, own, forms
+        forms.clear()
+        own.clear()
+        pieces.clear()
         torch.cuda.empty_cache()
 
 
