@@ -38,7 +38,7 @@ def take(value, weight, m, total, acc):
     return m_new, total * shrink + tl.sum(weight, 1), acc * shrink[:, None] + tl.sum(value * weight[:, :, None], 1)
 
 
-@triton.jit(do_not_specialize=["heads", "splits"])
+@triton.jit(do_not_specialize=["heads", "splits", "lse_p", "lse_b", "lse_h", "lse_g"])  # one compilation for all values
 def merge_kernel(
     partial,
     lse,

@@ -19,7 +19,7 @@ from kernels_ref.splits import Split, choose
 from kernels_ref.timing import sets_beyond_l2
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits", "split_tokens", "table_b"])  # one compilation for all their values
 def mla_kernel(
     q,
     cache,

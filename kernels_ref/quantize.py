@@ -80,7 +80,7 @@ def affine(x, AXIS: tl.constexpr, BITS: tl.constexpr):
     return tl.where(scale > 0.0, whole, 0), scale16, low16
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "blocks", "entries"])  # one compilation for all their values
 def pack_kernel(
     k,
     v,

@@ -38,12 +38,11 @@ def key_tile(k, row, t, length, tokens, DIM: tl.constexpr, BLOCK_D: tl.constexpr
 
 
 @triton.jit
-def seen(scores, first, before, queries, t, GROUP: tl.constexpr, ROWS: tl.constexpr):
-    """`scores` [ROWS, KEYS] with -inf where row `first`.. may not see key `t`; query i sits at position before + i."""
+def positions(first, before, queries, GROUP: tl.constexpr, ROWS: tl.constexpr):
+    """Where the queries of rows `first`.. sit, [ROWS]: query i at before + i, which sees keys up to it. Rows beyond the
+    last, and queries before the sequence's start, get a negative place: they see none."""
     r = first + tl.arange(0, ROWS)
-    position = before + r // GROUP
-    live = (r < GROUP * queries) & (position >= 0)
-    return tl.where(live[:, None] & (t[None, :] <= position[:, None]), scores, float("-inf"))
+    return tl.where(r < GROUP * queries, before + r // GROUP, -1)
 
 
 @triton.jit(do_not_specialize=["queries", "tokens", "split_tokens", "splits"])
@@ -78,14 +77,16 @@ def row_lse_kernel(
     end = tl.minimum(length, before + (first + BLOCK_M - 1) // GROUP + 1)  # no row of mine sees further
     q_tile = query_tile(q, row, first, queries, GROUP, DIM, BLOCK_M, BLOCK_D)
     r = first + tl.arange(0, BLOCK_M)
+    position = positions(first, before, queries, GROUP, BLOCK_M)
     m, mass, nothing = online.start(BLOCK_M, 1)
     for at in range(split * split_tokens, tl.minimum((split + 1) * split_tokens, end), BLOCK_N):
         t = at + tl.arange(0, BLOCK_N)
         scores = tl.dot(q_tile, tl.trans(key_tile(k, row, t, length, tokens, DIM, BLOCK_D)))
-        scores = seen(scores, first, before, queries, t, GROUP, BLOCK_M)
+        scores = tl.where(t[None, :] <= position[:, None], scores, float("-inf"))
         if KEEP:
-            keep = kept + (row.to(tl.int64) * GROUP * queries + r)[:, None] * tokens + t[None, :]
-            tl.store(keep, scores * scale, mask=(r < GROUP * queries)[:, None] & (t < tokens)[None, :])
+            width = tl.cdiv(tokens, BLOCK_N) * BLOCK_N
+            keep = kept + (row.to(tl.int64) * GROUP * queries + r)[:, None] * width + t[None, :]
+            tl.store(keep, scores, mask=(r < GROUP * queries)[:, None])
         _p, _shrink, m, mass = online.update(scores, m, mass, scale)
     nothing, whole = online.finish(m * scale, mass, nothing)
     tl.store(lse + (row * GROUP * queries + r) * splits + split, whole, mask=r < GROUP * queries)
@@ -135,19 +136,23 @@ def column_kernel(
     total = tl.zeros([BLOCK_N], tl.float32)
     if begin < length:
         if not KEEP:
-            key = tl.trans(key_tile(k, row, t, length, tokens, DIM, BLOCK_D))
+            key = key_tile(k, row, t, length, tokens, DIM, BLOCK_D)
         earliest = tl.maximum(begin - before, 0) * GROUP // BLOCK_M * BLOCK_M  # rows before it see none of my keys
         for first in range(earliest, GROUP * queries, BLOCK_M):
             r = first + tl.arange(0, BLOCK_M)
             live = r < GROUP * queries
             at = row.to(tl.int64) * GROUP * queries + r
             if KEEP:
-                mask = live[:, None] & (t < length)[None, :]
-                scores = tl.load(kept + at[:, None] * tokens + t[None, :], mask=mask, other=float("-inf"))
+                width = tl.cdiv(tokens, BLOCK_N) * BLOCK_N
+                mask = (t < length)[:, None] & live[None, :]
+                scores = tl.load(kept + at[None, :] * width + t[:, None], mask=mask, other=float("-inf"))
             else:
                 q_tile = query_tile(q, row, first, queries, GROUP, DIM, BLOCK_M, BLOCK_D)
-                scores = seen(tl.dot(q_tile, key) * scale, first, before, queries, t, GROUP, BLOCK_M)
-            total += tl.sum(tl.exp2(scores - whole_lse(lse, at, live, splits, SPLITS)[:, None]), 0)
+                scores = tl.dot(key, tl.trans(q_tile))  # keys down the rows: sums over queries stay in a lane
+                position = positions(first, before, queries, GROUP, BLOCK_M)
+                scores = tl.where(t[:, None] <= position[None, :], scores, float("-inf"))
+            whole = whole_lse(lse, at, live, splits, SPLITS)
+            total += tl.sum(tl.exp2(scores * scale - whole[None, :]), 1)
     to = sums + row.to(tl.int64) * tokens + t
     if ADD:
         total += tl.load(to, mask=t < tokens, other=0.0)
@@ -174,7 +179,7 @@ def column_sums(
         raise ValueError(f"q and k must be contiguous, heads a multiple of kv_heads but got {q.shape}, {k.shape}")
     group, rows = heads // kv_heads, batch * kv_heads
     sums = torch.empty(batch, kv_heads, tokens, dtype=torch.float32, device=q.device) if into is None else into
-    block_m = min(128, max(16, triton.next_power_of_2(group * queries)))
+    block_m = min(64, max(16, triton.next_power_of_2(group * queries)))
     blocks = triton.cdiv(group * queries, block_m)
     splits = max(1, min(64, 1024 // (blocks * rows), triton.cdiv(tokens, block_n)))
     split_tokens = triton.cdiv(triton.cdiv(max(tokens, 1), splits), block_n) * block_n
@@ -186,13 +191,13 @@ def column_sums(
         "BLOCK_M": block_m,
         "BLOCK_N": block_n,
         "BLOCK_D": triton.next_power_of_2(dim),
-        "num_warps": 8 if block_m == 128 else 4,
     }
     scale = dim**-0.5 * online.LOG2E
-    kept = torch.empty(rows, group * queries, tokens, device=q.device) if shape["KEEP"] else None
+    width = triton.cdiv(tokens, block_n) * block_n
+    kept = torch.empty(rows, group * queries, width, device=q.device) if shape["KEEP"] else None
     lse = torch.empty(rows * group * queries, splits, dtype=torch.float32, device=q.device)
     row_lse_kernel[(blocks, splits, rows)](
-        q, k, lengths, lse, kept, queries, tokens, split_tokens, splits, scale, **shape
+        q, k, lengths, lse, kept, queries, tokens, split_tokens, splits, scale, **shape, num_warps=4
     )
     column_kernel[(triton.cdiv(tokens, block_n), rows)](
         q,
@@ -208,6 +213,8 @@ def column_sums(
         ADD=add and into is not None,
         SPLITS=triton.next_power_of_2(splits),
         **shape,
+        num_warps=4,
+        num_stages=2,
     )
     return sums
 
