@@ -69,7 +69,7 @@ def run(
     reuse: str = "outputs",
     observers: tuple[Observer, ...] = (),
     progress: Callable[[int, int], None] | None = None,
-    executor: ExecutorFactory | None = None,
+    executor: str | ExecutorFactory | None = None,
 ) -> Report:
     """Replay a trace on a machine under a policy.
 
@@ -88,7 +88,8 @@ def run(
         reuse: "outputs": what was generated is cached for the next turn; "prompts": only prompts are.
         observers: called after each span of steps.
         progress: called now and then with the requests that have arrived, and with all of them.
-        executor: makes what runs a replica's steps instead of the cost model (`kvsim.engine.executor`).
+        executor: what runs a replica's steps instead of the cost model: "torch", or what makes one
+            (`kvsim.engine.executor`).
 
     Raises:
         UserError: anything that a user can mend.
@@ -136,6 +137,7 @@ def run(
     if preset.prefix_caching and chosen.reuse == "prefix" and reuse == "outputs":
         extended = with_outputs(trace)
         trace = replace(extended, notes=(*trace.notes, *reuse_notes(trace, extended)))
+    runs = find.executor(executor) if isinstance(executor, str) else executor
     total = len(trace)
     simulation = simulate(
         trace,
@@ -151,7 +153,7 @@ def run(
         concurrency=concurrency,
         observers=(*observers, *((checker,) if check else ())),
         progress=None if progress is None else lambda arrived: progress(arrived, total),
-        executor=executor,
+        executor=runs,
     )
     names["trace"] = trace.name
     figures = summarize(simulation, warmup_s)
