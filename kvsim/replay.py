@@ -72,7 +72,7 @@ def run(
     reuse: str = "outputs",
     observers: tuple[Observer, ...] = (),
     progress: Callable[[int, int], None] | None = None,
-    executor: ExecutorFactory | None = None,
+    executor: str | ExecutorFactory | None = None,
     machine: Machine | None = None,
 ) -> Report:
     """Replay a trace on a machine under a policy.
@@ -92,7 +92,8 @@ def run(
         reuse: "outputs": what was generated is cached for the next turn; "prompts": only prompts are.
         observers: called after each span of steps.
         progress: called now and then with the requests that have arrived, and with all of them.
-        executor: makes what runs a replica's steps instead of the cost model (`kvsim.engine.executor`).
+        executor: what runs a replica's steps instead of the cost model: "torch", or what makes one
+            (`kvsim.engine.executor`).
         machine: that which `hw` names, if it is to be another than the file's: with other curves, say.
 
     Raises:
@@ -141,6 +142,7 @@ def run(
     if preset.prefix_caching and chosen.reuse == "prefix" and reuse == "outputs":
         extended = with_outputs(trace)
         trace = replace(extended, notes=(*trace.notes, *reuse_notes(trace, extended)))
+    runs = find.executor(executor) if isinstance(executor, str) else executor
     total = len(trace)
     simulation = simulate(
         trace,
@@ -156,7 +158,7 @@ def run(
         concurrency=concurrency,
         observers=(*observers, *((checker,) if check else ())),
         progress=None if progress is None else lambda arrived: progress(arrived, total),
-        executor=executor,
+        executor=runs,
     )
     names["trace"] = trace.name
     figures = summarize(simulation, warmup_s)
