@@ -147,7 +147,7 @@ def step(
             extra, more = int(_count("chunk", chunk)), 1
             before = int(_count("past", past, 0))
             others = _prefill(layout, 1, extra, before, whole=False)
-            fetched = fetched + before * layout.moved_token_bytes
+            fetched = fetched + before * layout.past_token_bytes
             returned = returned + extra * layout.moved_token_bytes
         decodes, new, heads = sequences, extra, sequences + more
         others = _decode(layout, sequences, rows, more > 0) + others
@@ -219,7 +219,7 @@ def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> 
         ops += [op.times(prompts) for op in cacheops.end_ops(layout, new)]
     if layout.offloaded and whole:
         token = layout.moved_token_bytes
-        ops += cacheops.link_ops(layout, prompts * past * token, prompts * new * token)
+        ops += cacheops.link_ops(layout, prompts * past * layout.past_token_bytes, prompts * new * token)
     return ops
 
 

@@ -46,7 +46,7 @@ class Pricer:
         ends = PromptEnds(layout, rates)
         self.works_at_end, self.prompt_end = ends.any, ends.seconds
         self.units = layout.policy.placement.units(layout.geo)
-        self.token_bytes = layout.moved_token_bytes
+        self.token_bytes, self.past_bytes = layout.moved_token_bytes, layout.past_token_bytes
         self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
         self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
@@ -233,7 +233,7 @@ class Pricer:
         fetched: Num = rows[self.link_row] if decodes else 0
         returned = fetched if self._returns_all else decodes * self.token_bytes
         if chunk:
-            fetched = fetched + chunk[1] * self.token_bytes
+            fetched = fetched + chunk[1] * self.past_bytes
             returned = returned + chunk[0] * self.token_bytes
         return fetched, returned
 

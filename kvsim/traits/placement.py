@@ -23,6 +23,7 @@ class Placement:
 
     home = HBM
     grain_bytes = 0  # contiguous bytes of one request to the home tier; 0 for a stream
+    fetches_past = True  # a prefill chunk fetches what came before it
 
     def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
         """Bytes by tier of a sequence that allocates `allocated` bytes on this chip's share."""
