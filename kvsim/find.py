@@ -5,6 +5,7 @@ import importlib
 import re
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,9 @@ from kvsim.specs.hardware import Chip, Host, Link, Machine, System
 from kvsim.specs.load import Spec, load
 from kvsim.specs.model import Model
 
+_WRITTEN_OFF_H = 3 * 8766.0
 ROOT = Path(__file__).resolve().parent.parent
+EXECUTORS = ("model", "torch")
 
 
 def names(folder: str) -> list[str]:
@@ -132,6 +135,11 @@ def _curves(named: Any) -> Calibrated:
     return calibrated(named) if isinstance(named, str) and "/" not in named else NOTHING
 
 
+def _devices_usd_per_h(devices: Iterable[Device]) -> float:
+    """Drives and memories written off over three years: rents are asked for chips alone."""
+    return sum(device.price_usd for device in devices) / _WRITTEN_OFF_H
+
+
 @cache
 def machine(name: str) -> Machine:
     """The system `h100`, N chips of it (`h100x8`), more devices (`h100+2nvme`), or a user's file (`./mine.yaml`)."""
@@ -142,6 +150,7 @@ def machine(name: str) -> Machine:
     attached = [*system.devices.items(), *map(_attached, more)]
     if twice := [one for i, (one, _) in enumerate(attached) if one in (other for other, _ in attached[:i])]:
         raise UserError(f"hw {name!r}: {twice[0]} is attached twice; write a count before it, such as 2{twice[0]}")
+    devices = tuple(_device(key, one) for key, one in attached)
     found = Machine(
         name=name,
         chip=_part("chip", system.chip, Chip, "hardware/chips"),
@@ -149,7 +158,7 @@ def machine(name: str) -> Machine:
         host_link=_part("link", system.host_link, Link, "hardware/links"),
         peer_links=tuple(_part("link", link, Link, "hardware/links") for link in system.peer_links),
         host=_part("host", system.host, Host, "hardware/hosts"),
-        price_usd_per_h=system.price,
+        price_usd_per_h=system.price + _devices_usd_per_h(devices) / (system.chips * times),
         curves=_curves(system.chip),
         peer_curves=tuple(_curves(link) for link in system.peer_links),
         host_curves=_curves(system.host_link),
@@ -157,7 +166,7 @@ def machine(name: str) -> Machine:
         switches=tuple(
             Node(key, _part("link", one.link, Link, "hardware/links"), one.to) for key, one in system.switches.items()
         ),
-        devices=tuple(_device(key, one) for key, one in attached),
+        devices=devices,
     )
     _ = found.tiers  # refuses a graph that has a fault
     return found
@@ -167,6 +176,18 @@ def machine(name: str) -> Machine:
 def model(name: str) -> Model:
     """The model `llama-3-8b`, or a user's file (`./mine.yaml`)."""
     return load(Model, _path("model", name, "workloads/models"))
+
+
+@cache
+def profile(name: str) -> dict[str, Any]:
+    """Figures that were measured for a policy, by name; nothing for most."""
+    path = ROOT / "workloads/profiles" / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    from kvsim.traits.profile import Figure, Profile
+
+    found = load(Profile, path)
+    return {key: Figure(tuple(one.values), one.spread, one.source) for key, one in found.figures.items()}
 
 
 def paper_names(folder: str) -> list[str]:
@@ -205,6 +226,18 @@ def kernels(name: str, what: str) -> ModuleType:
         return importlib.import_module(f"kernels_ref.{name}")
     except ImportError as missing:
         raise UserError(f"{what}: needs the extra `kernels` (torch, triton): {missing}") from None
+
+
+def executor(text: str) -> Any:
+    """What makes the executor that `text` names, such as `torch` or `torch:device=cpu`; None for the cost model.
+
+    Raises:
+        UserError: there is none of that name, or what it needs is missing.
+    """
+    name, *pairs = text.strip().split(":")
+    if name not in EXECUTORS:
+        raise unknown("executor", name, EXECUTORS)
+    return None if name == "model" else kernels(f"executor.{name}_executor", f"executor {name}").factory(pairs)
 
 
 def _own_module(what: str, path: Path) -> ModuleType:

@@ -27,7 +27,11 @@ COMMANDS = {
         "calibrate_command",
         "Measure this machine's GPU: kernels, copies, launches, power; a raw table a class.",
     ),
-    "validate": ("kvsim.cli.validate", "validate_command", "Hold predicted kernel times against measured ones."),
+    "validate": (
+        "kvsim.cli.validate",
+        "validate_command",
+        "Hold predictions against what was measured: kernels, steps, replays, policies, engines, or your log.",
+    ),
     "compare": (
         "kvsim.cli.compare",
         "compare_command",

@@ -20,6 +20,7 @@ NEEDS = {
     CSD: "a computational drive: add +csd to --hw",
     "cxl": "a CXL memory: add +cxl to --hw",
     "nic": "a remote store: add +rdma or +tcp to --hw",
+    "codec": "a chip whose video decoders are described (`codec:` in its file)",
     CPU: "a host whose processor is described (`cpu:` in its file)",
 }
 
@@ -52,6 +53,10 @@ def lanes(machine: Machine, chips: int) -> dict[str, Lane]:
     found = {H2D: _bus(dram.read, chips, machine, H2D), D2H: _bus(dram.write, chips, machine, D2H)}
     for tier in machine.tiers[2:]:
         found |= _device(tier, chips)
+    codec = machine.chip.codec
+    if codec:
+        rate = codec.engines * codec.rate
+        found["codec"] = Lane("video decoders", rate, 0.0, rate)
     if machine.host.cpu:
         found[CPU] = _processors(machine.host.cpu, machine.host.memory.bandwidth / chips, chips)
     return found

@@ -1,7 +1,7 @@
 """The Op: one kernel or transfer of a step, and how `count` identical ones (a layer each) occupy a lane."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ CSD, CPU, NIC = "csd", "cpu", "nic"
 @dataclass(frozen=True, slots=True)
 class Op:
     """`count` kernels of one shape. FLOPs, bytes and launches are of one kernel; fields may be arrays over steps.
+
+    Builders of arrays may give as many counts; 0 says that the Op does not take place at that step.
 
     Attributes:
         kind: its class, by which the cost model finds rates (gemm, attention_decode, copy, ...).
@@ -34,3 +36,7 @@ class Op:
     count: int = 1
     gpus: int = 1
     shape: Mapping[str, Any] = field(default_factory=dict)
+
+    def times(self, factor: Any) -> "Op":
+        """As often by a factor, or by one a step."""
+        return replace(self, count=self.count * factor)

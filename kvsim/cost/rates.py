@@ -10,9 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from kvsim.cost.calibration import BESIDE_CHUNK, NOTHING, Calibrated, Fitted, InSteps
+from kvsim.cost.devices import fpga
 from kvsim.cost.lanes import COPY_SHARE, Lane, lanes, missing
 from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
-from kvsim.cost.source import DATASHEET, Source, in_step, of_curve
+from kvsim.cost.source import DATASHEET, OVERLAY, Source, in_step, of_curve
 from kvsim.specs.hardware import Chip, Link, Machine
 
 # kind -> (share of the tensor peak, share of the memory's or link's datasheet bandwidth) that a good kernel reaches.
@@ -85,6 +86,8 @@ class Rates:
 
     def source(self, op: Op) -> Source:
         """Where its seconds come from."""
+        if self.chip.fpga and op.lane == GPU:
+            return OVERLAY
         one = self.fitted(op) or self.streams(op)
         if op.kind == "copy" and op.lane in (H2D, D2H):
             one = self.host_curves.curve("copy", op.lane, op.shape.get("kernel", ""))
@@ -142,6 +145,8 @@ class Rates:
 
     def terms(self, op: Op) -> dict[str, Num]:
         """Seconds of one kernel by what could bound it; it takes the latency plus the largest of the others."""
+        if self.chip.fpga and op.lane == GPU:
+            return fpga.terms(self.chip, self.chip.fpga, op)
         found: dict[str, Num] = {"latency": self.latency_s(op)}
         coefficients = self.coefficients(op)
         if coefficients:

@@ -1,8 +1,10 @@
 """The copies of cache blocks in one tier below HBM, counted by run as `kvsim.engine.prefix` does."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from kvsim.traits.eviction import Order
+
+Piece = tuple[int, int, int]  # (run, blocks that are there, blocks wanted): the transfer of their difference
 
 
 class Copies:
@@ -25,6 +27,14 @@ class Copies:
         if remember:
             order.on_evict = self._note
 
+    @property
+    def pinned(self) -> int:
+        """Runs that transfers use."""
+        return len(self._pinned)
+
+    def __len__(self) -> int:
+        return len(self._idle) + len(self._pinned)
+
     def _note(self, name: int, blocks: int) -> None:
         self.victims[name] = max(blocks, self.victims.get(name, 0))
 
@@ -45,42 +55,53 @@ class Copies:
             if name in idle:
                 order.free(name, order.hold(name))
 
-    def pin(self, name: int) -> None:
-        """A transfer of the run begins: it cannot be given up."""
-        pinned = self._pinned.get(name)
-        if pinned:
-            pinned[0] += 1
-            return
-        found = self._order.hold(name) if name in self._idle else 0
-        self._idle_blocks -= found
-        self._pinned[name] = [1, found, found]
+    def pin(self, names: Iterable[int]) -> None:
+        """Transfers of these runs begin: they cannot be given up."""
+        all_pinned, idle, order = self._pinned, self._idle, self._order
+        for name in names:
+            pinned = all_pinned.get(name)
+            if pinned:
+                pinned[0] += 1
+            else:
+                found = order.hold(name) if name in idle else 0
+                self._idle_blocks -= found
+                all_pinned[name] = [1, found, found]
 
-    def unpin(self, name: int) -> None:
-        """A transfer has ended; what was set aside and never came is blank again once all have."""
-        pinned = self._pinned[name]
-        pinned[0] -= 1
-        if not pinned[0]:
-            del self._pinned[name]
-            self.blank += pinned[1] - pinned[2]
-            if pinned[2]:
-                self._order.free(name, pinned[2])
-                self._idle_blocks += pinned[2]
+    def unpin(self, names: Iterable[int]) -> None:
+        """Transfers have ended; what was set aside and never came is blank again once all of a run's have."""
+        all_pinned, order = self._pinned, self._order
+        for name in names:
+            pinned = all_pinned[name]
+            pinned[0] -= 1
+            if not pinned[0]:
+                _, aside, ready = all_pinned.pop(name)
+                self.blank += aside - ready
+                if ready:
+                    order.free(name, ready)
+                    self._idle_blocks += ready
 
-    def set_aside(self, name: int, blocks: int) -> bool:
-        """Room for a pinned run's first `blocks` blocks, giving others up if it must; False if too many are pinned."""
-        pinned = self._pinned[name]
-        missing = blocks - pinned[1] - self.blank
-        if missing > self._idle_blocks:
-            return False
-        if missing > 0:
-            self._order.evict(missing)
-            self._idle_blocks -= missing
-            self.given_up += missing
-            self.blank += missing
-        self.blank -= blocks - pinned[1]
-        pinned[1] = blocks
+    def set_aside(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Room for pieces, whose runs are pinned: those that have it, others given up for it where it must be."""
+        all_pinned = self._pinned
+        self.pin([piece[0] for piece in pieces])
+        taken = []
+        for piece in pieces:
+            name, _, want = piece
+            pinned = all_pinned[name]
+            missing = want - pinned[1] - self.blank
+            if missing > self._idle_blocks:
+                self.unpin((name,))
+                continue
+            if missing > 0:
+                self._order.evict(missing)
+                self._idle_blocks -= missing
+                self.given_up += missing
+                self.blank += missing
+            self.blank -= want - pinned[1]
+            pinned[1] = want
+            taken.append(piece)
         self.peak = max(self.peak, self.blocks - self.blank)
-        return True
+        return taken
 
     def arrive(self, name: int, blocks: int) -> None:
         """A pinned run's first `blocks` blocks can be read from now on."""

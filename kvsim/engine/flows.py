@@ -7,9 +7,12 @@ alone gets all of it, and a share that somebody cannot use goes to the others.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from math import inf
 
 from kvsim.engine.clock import ARRIVAL, Call, Clock
+
+FULL = 1 - 1e-9  # of a link's time
 
 
 class Link:
@@ -26,6 +29,11 @@ class Link:
         self.flows: dict[Flow, float] = {}  # under way, with the seconds that a byte of each takes here
         self.queue: deque[Flow] = deque()
         self.busy_s, self.moved_bytes = 0.0, 0.0
+
+    @property
+    def used(self) -> float:
+        """Seconds a second that transfers take of it now."""
+        return sum([flow.rate * cost for flow, cost in self.flows.items()])
 
 
 Way = tuple[tuple[Link, float], ...]  # links, and the seconds of each that one byte takes
@@ -54,7 +62,8 @@ class Network:
     ) -> Flow:
         """Send `nbytes` along `way`, at most `limit` bytes/s; calls `on_end` at the end.
 
-        What takes no time has ended when this returns. An infinite transfer occupies its share until it is stopped.
+        What takes no time has ended when this returns. An infinite transfer occupies its share until it is stopped, and
+        calls `on_end` whenever that has changed.
         """
         flow = Flow(way, nbytes, on_end, limit)
         flow.since_s = self.clock.now
@@ -106,9 +115,14 @@ class Network:
         if not any(cost for _, cost in flow.way) and flow.limit == inf:
             self._finish(flow)
             return
+        alone = shares([flow])[0]
+        spare = all(link.used + alone * cost <= 1 for link, cost in flow.way)
         for link, cost in flow.way:
             link.flows[flow] = cost
-        self._share(flow.way)
+        if spare:  # nobody else has to give way
+            self._set(flow, alone)
+        else:
+            self._share(flow.way)
 
     def _end(self, flow: Flow, call: Call) -> None:
         if call is flow.end:
@@ -120,13 +134,15 @@ class Network:
         flow.on_end()
 
     def _leave(self, flow: Flow) -> None:
-        flow.done, flow.end, flow.rate = True, None, 0.0
-        joined = False
+        flow.done, flow.end = True, None
+        held_back = False  # whether others may grow
         for link, cost in flow.way:
-            joined = link.flows.pop(flow, None) is not None or joined
+            if link.flows.pop(flow, None) is not None and link.flows:
+                held_back = held_back or link.used + flow.rate * cost >= FULL
             link.moved_bytes += flow.moved
             link.busy_s += flow.moved * cost
-        if joined:
+        flow.rate = 0.0
+        if held_back:
             self._share(flow.way)
         for link, _ in flow.way:
             while link.queue and len(link.flows) < link.depth:
@@ -140,13 +156,17 @@ class Network:
         """New rates for all that share a link with `way`, directly or through others."""
         flows = self._together([link for link, _ in way])
         for flow, rate in zip(flows, shares(flows), strict=True):
-            if rate == flow.rate:
-                continue
-            self._settle(flow)
-            flow.rate = rate
-            if flow.nbytes < inf:
-                at_s = self.clock.now + (flow.nbytes - flow.moved) / rate
-                flow.end = self.clock.at(at_s, ARRIVAL, lambda call, flow=flow: self._end(flow, call))  # type: ignore[misc]
+            if rate != flow.rate:
+                self._set(flow, rate)
+
+    def _set(self, flow: Flow, rate: float) -> None:
+        self._settle(flow)
+        flow.rate = rate
+        if flow.nbytes < inf:
+            at_s = self.clock.now + (flow.nbytes - flow.moved) / rate
+            flow.end = self.clock.at(at_s, ARRIVAL, partial(self._end, flow))
+        else:
+            flow.on_end()
 
     def _settle(self, flow: Flow) -> None:
         """Note what has arrived by now."""

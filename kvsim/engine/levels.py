@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from kvsim.engine.copies import Copies
+from kvsim.engine.copies import Copies, Piece
 from kvsim.engine.flows import Flow, Network
 from kvsim.engine.roads import Road
 from kvsim.engine.tierspec import TierSpec
-
-Piece = tuple[int, int, int]  # (run, blocks that are there, blocks wanted): the transfer of their difference
 
 
 @dataclass(frozen=True)
@@ -86,4 +84,4 @@ class Levels:
 
 def blocks_of(pieces: Iterable[Piece]) -> int:
     """Blocks that pieces transfer."""
-    return sum(want - have for _, have, want in pieces)
+    return sum([want - have for _, have, want in pieces])

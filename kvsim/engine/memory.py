@@ -13,7 +13,7 @@ from kvsim.engine.sequence import Sequence
 from kvsim.errors import UserError
 from kvsim.traces.trace import Blocks
 from kvsim.traits.layout import Layout
-from kvsim.traits.placement import DRAM, HBM
+from kvsim.traits.placement import HBM
 
 if TYPE_CHECKING:
     from kvsim.engine.tiers import Tiers
@@ -45,7 +45,7 @@ class Memory:
         self.hbm_row, self.home_row = rows.hbm_row, rows.home_row
         self.block_bytes, self.block_tokens = layout.block_bytes, layout.block_tokens
         self.capacity = (capacity.pool_bytes[HBM], capacity.pool_bytes[layout.policy.placement.home])
-        self.swap_room = 0 if layout.offloaded else capacity.pool_bytes[DRAM]
+        self.swap_room = 0  # bytes that preempted sequences may yet take elsewhere
         self.cache = caching(self.capacity[1] // self.block_bytes) if caching else None
         self._blocks = blocks if caching else None
         if self._blocks and self._blocks.tokens % self.block_tokens:
@@ -119,7 +119,9 @@ class Memory:
 
     def runs(self, seq: Sequence) -> list[Run]:
         """Blocks of a sequence that could be found: all but that of the last token to compute."""
-        return self._runs(seq, seq.tokens - 1)
+        if seq.runs is None or seq.runs[0] != seq.tokens:
+            seq.runs = (seq.tokens, self._runs(seq, seq.tokens - 1))
+        return seq.runs[1]
 
     def admit(self, seq: Sequence, hits: list[Run], now: tuple[int, int], whole: tuple[int, int], spare: float) -> bool:
         """Allocate `now` (HBM, home) bytes for a sequence if `whole` would fit, its hits taken."""

@@ -103,6 +103,8 @@ class Scheduler:
         if not (decodes or chunks or swapped_in or swapped_out):
             return self._idle(blocked, cutoff_s)
         settled = not (preempted or unseen or swapped_in or (blocked and self._late))
+        if self.tiers and self.waiting and budget <= 0:
+            settled = False  # what HBM gives up meanwhile may make the head of the queue leave it
         self._forget_late()
         is_open = not (blocked or (budget <= 0 and not self.tiers) or self._full(decodes) or serving.static_batches)
         return Plan(decodes, chunks, self._span(decodes, chunks) if settled else 1, is_open, swapped_in, swapped_out)
@@ -112,7 +114,7 @@ class Scheduler:
         if blocked and self._late:
             self._forget_late()
             return self.plan(cutoff_s)
-        if blocked and not self.fetching:
+        if blocked and not self.fetching and not self.waiting[0].loaded:  # else its room is what others wait for
             raise RuntimeError(f"request {self.waiting[0].index + 1} fits never: it should have been rejected")
         self._forget_late()
         return None
@@ -192,7 +194,14 @@ class Scheduler:
         if seq.home:  # allocated for what came
             self._loaded(seq)
         seq.visible_s = now_s
-        self.waiting.appendleft(seq)
+        self._requeue(seq)
+
+    def _requeue(self, seq: Sequence) -> None:
+        """Back to the head of the queue, but behind those whose room in HBM is allocated."""
+        ahead = 0
+        while ahead < len(self.waiting) and self.waiting[ahead].loaded:
+            ahead += 1
+        self.waiting.insert(ahead, seq)
 
     def _loaded(self, seq: Sequence) -> None:
         seq.loaded = True
@@ -250,7 +259,7 @@ class Scheduler:
                 seq.rows, seq.tokens = None, cached + 1  # its last token was never read
             memory.release(seq, cached, home)
         seq.order, seq.computed = -1, 0
-        self.waiting.appendleft(seq)
+        self._requeue(seq)
         return swapped
 
     def _home_bytes(self, seq: Sequence, done: int) -> int:

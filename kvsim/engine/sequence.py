@@ -21,6 +21,7 @@ class Sequence:
         rows, start, end: its ledger rows and the decode steps [start, end) that they cover.
         hbm, home: bytes allocated while prefilling (then the ledger knows).
         named: its runs of blocks that the trace names, None until they are asked for.
+        runs: (tokens, its runs of all blocks but that of the last of so many tokens), None until they are asked for.
         held: blocks by id that it shares through the prefix cache, `shared` of them.
         swapped: bytes of its cache in a lower tier, after a preemption by swapping.
         visit: what lower tiers do for it; loaded: whether its room in HBM is allocated, and holds what they had of it.
@@ -41,6 +42,7 @@ class Sequence:
         "order",
         "prompt",
         "rows",
+        "runs",
         "shared",
         "start",
         "swapped",
@@ -57,6 +59,7 @@ class Sequence:
         self.start = self.end = 0
         self.hbm = self.home = self.shared = self.swapped = 0
         self.named: list[tuple[int, int]] | None = None
+        self.runs: tuple[int, list[tuple[int, int]]] | None = None
         self.held: dict[int, int] = {}
         self.first_plan = True  # not scheduled yet
         self.visit: Visit | None = None

@@ -20,12 +20,15 @@ from kvsim.engine.results import Columns
 from kvsim.engine.router import Router
 from kvsim.engine.scheduler import Scheduler
 from kvsim.engine.serving import Serving
+from kvsim.engine.streaming import streaming
+from kvsim.engine.swapping import swap_bytes, swap_ways
 from kvsim.engine.tiering import below
 from kvsim.specs.hardware import Machine
 from kvsim.specs.model import Model
 from kvsim.traces.loop import alone
 from kvsim.traces.trace import Trace
 from kvsim.traits.layout import Layout
+from kvsim.traits.placement import DRAM
 from kvsim.traits.policy import Policy
 
 Observer = Callable[[Replica, Span], None]
@@ -79,21 +82,28 @@ def simulate(
         model = model.model_copy(update={"dtype": serving.weight_dtype})
     layout = Layout(policy, model, tp, serving.block_tokens)
     room = capacity(machine, layout, serving)
-    pricer = Pricer(layout, Rates.of(machine, tp), serving.graph_sizes)
+    pricer = Pricer(layout, Rates.of(machine, tp), serving.overheads)
     clock = Clock()
     tiers = below(machine, layout, room, serving, trace, pricer, clock)
+    streams = streaming(machine, pricer, clock, replicas)
+    swap_room = swap_bytes(machine, layout, room, serving)
+    if serving.preemption == "swap" and serving.swap_tier != DRAM:
+        pricer.swap_ways = swap_ways(machine, serving, tp)
     columns = Columns.empty(trace.arrival_s.copy(), trace.prompt_tokens, trace.output_tokens)
     caching = prefix_cache(serving, trace) if serving.prefix_caching and policy.reuse == "prefix" else None
     several = []
     for number in range(replicas):
         ledger = Ledger(pricer.rows)
         memory = Memory(layout, room, ledger, pricer, caching, trace.blocks)
+        memory.swap_room = swap_room
         if tiers and memory.cache:
             memory.tiers = tiers(number, memory.cache)
         scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, exact or executor is not None)
         kind = Replica if executor is None else ExecutingReplica
         several.append(kind(clock, scheduler, ledger, pricer, columns, number))
         several[-1].observers.extend(observers)
+        if shared := streams(number):
+            several[-1].share(shared)
     rejections = reject(columns, layout, room, serving)
     simulation = Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s, closed)
     router = Router(several, serving.routing, trace.sessions)

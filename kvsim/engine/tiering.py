@@ -107,9 +107,12 @@ class Tiering:
         sessions = None if self._trace.sessions is None else self._trace.sessions.id.tolist()
         return lambda request: order.turn(request if sessions is None else sessions[request], request)
 
-    def _recompute_s(self, tokens: int, past: int) -> float:
-        """GPU seconds of a prompt's chunk."""
-        return float(self._pricer.price(0, (), self._pricer.chunk(tokens, past), 1)[1])
+    def _recompute_s(self, tokens: int, past: int, rest: int) -> float:
+        """GPU seconds by which a prompt's chunk of `rest` tokens is longer with `tokens` more before them."""
+        price, chunk = self._pricer.price, self._pricer.chunk
+        return float(price(0, (), chunk(tokens + rest, past), 1)[1]) - float(
+            price(0, (), chunk(rest, past + tokens), 1)[1]
+        )
 
 
 def below(

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from kvsim.engine.clock import ARRIVAL
+from kvsim.engine.copies import Piece
 from kvsim.engine.flows import Flow
-from kvsim.engine.levels import Levels, Piece, blocks_of
+from kvsim.engine.levels import Levels, blocks_of
 from kvsim.engine.prefix import Run
 from kvsim.engine.sequence import Sequence
 from kvsim.engine.serving import Serving
@@ -46,9 +47,9 @@ class Tiers:
     """All tiers of one replica."""
 
     def __init__(
-        self, levels: Levels, serving: Serving, hbm_bytes: int, recompute_s: Callable[[int, int], float]
+        self, levels: Levels, serving: Serving, hbm_bytes: int, recompute_s: Callable[[int, int, int], float]
     ) -> None:
-        """`hbm_bytes`: of the pool above. `recompute_s`: of so many tokens behind so many others."""
+        """`hbm_bytes`: of the pool above. `recompute_s`: of tokens, behind others, before those that are new."""
         self.all, self.levels, self.tallies = levels, levels.levels, levels.tallies
         self.serving, self.network, self.block_bytes = serving, levels.network, levels.block_bytes
         self.writes = Writes(levels, serving.write_buffer_bytes, hbm_bytes)
@@ -97,19 +98,18 @@ class Tiers:
         """Begin to copy pieces to the first tier, behind `past` blocks that are there."""
         level = self.levels[number]
         road, blocks = level.out, blocks_of(pieces)
-        if self.serving.fetch == "auto" and self.all.seconds(road, blocks) > self._computing_s(blocks, past):
+        if self.serving.fetch == "auto" and self.all.seconds(road, blocks) > self._computing_s(
+            blocks, past, visit.seq.tokens
+        ):
             self.tallies[number].recomputed += 1
             return
-        for name, _, _ in pieces:
-            level.copies.pin(name)  # before others are given up
+        level.copies.pin([name for name, _, _ in pieces])  # before others are given up
         taken = self.writes.set_aside(0, pieces)
         prefetch = Prefetch(number, taken)
-        for name, _, _ in pieces:
-            if any(name == one for one, _, _ in taken):
-                self.coming[name] = prefetch
-                visit.found[name] = number
-            else:
-                level.copies.unpin(name)
+        for name, _, _ in taken:
+            self.coming[name] = prefetch
+            visit.found[name] = number
+        level.copies.unpin([name for name, _, _ in set(pieces).difference(taken)])
         if taken:
             visit.prefetches.append(prefetch)
             prefetch.flow = self.all.send(road, taken, partial(self._prefetched, prefetch, visit.seq.index))
@@ -117,10 +117,11 @@ class Tiers:
     def _prefetched(self, prefetch: Prefetch, request: int) -> None:
         self.all.turn(request)
         self._arrived(prefetch, blocks_of(prefetch.pieces))
-        for name, _, _ in reversed(prefetch.pieces):
+        names = [name for name, _, _ in reversed(prefetch.pieces)]
+        for name in names:
             del self.coming[name]
-            self._first.unpin(name)
-            self.levels[prefetch.level].copies.unpin(name)
+        self._first.unpin(names)
+        self.levels[prefetch.level].copies.unpin(names)
         for visit in prefetch.waiters:
             visit.waits_for -= 1
             if not visit.waits_for:
@@ -152,7 +153,7 @@ class Tiers:
             pieces, _ = self._beyond(visit, runs, dict(hits), coming=False)
         if pieces and self.serving.fetch == "auto":
             blocks = blocks_of(pieces)
-            if self.all.seconds(self.levels[0].out, blocks) > self._computing_s(blocks, past):
+            if self.all.seconds(self.levels[0].out, blocks) > self._computing_s(blocks, past, seq.tokens):
                 self.tallies[visit.found.get(pieces[0][0], 0)].recomputed += 1
                 return []
         return pieces
@@ -190,7 +191,9 @@ class Tiers:
         if serving.fetch == "auto":
             blocks = blocks_of(pieces)
             coming_s = max(self.network.seconds_left(prefetch.flow) for prefetch in pending if prefetch.flow)
-            if coming_s + self.all.seconds(self.levels[0].out, blocks) > self._computing_s(blocks, past):
+            if coming_s + self.all.seconds(self.levels[0].out, blocks) > self._computing_s(
+                blocks, past, visit.seq.tokens
+            ):
                 return False
         visit.waits_for = len(pending)
         for prefetch in pending:
@@ -218,8 +221,7 @@ class Tiers:
         assert visit is not None
         if visit.left_s is None:
             visit.left_s = self.network.clock.now
-        for name, _, _ in pieces:
-            self._first.pin(name)
+        self._first.pin([name for name, _, _ in pieces])
         flow = self.all.send(self.levels[0].out, pieces, partial(self._loaded, visit, pieces, past))
         visit.away = not flow.done
         return flow.done
@@ -228,14 +230,14 @@ class Tiers:
         farthest, left_s = 0, visit.left_s
         assert left_s is not None
         self.all.turn(visit.seq.index)
-        for name, have, want in reversed(pieces):
-            self._first.unpin(name)
+        self._first.unpin([name for name, _, _ in reversed(pieces)])
+        for name, have, want in pieces:
             level = visit.found.get(name, 0)
             farthest = max(farthest, level)
-            self.tallies[level].hits += want - have
+            self.tallies[level].hits += (want - have) * visit.seq.first_plan
             self.tallies[0].read += want - have
         tally, stalled_s = self.tallies[farthest], self.network.clock.now - left_s
-        computing_s = self._computing_s(blocks_of(pieces), past)
+        computing_s = self._computing_s(blocks_of(pieces), past, visit.seq.tokens)
         tally.loads += 1
         tally.slower += stalled_s > computing_s
         tally.stalled_s += stalled_s
@@ -245,9 +247,19 @@ class Tiers:
             visit.away = False
             self.on_ready(visit.seq)
 
-    def _computing_s(self, blocks: int, past: int) -> float:
-        tokens = self.serving.block_tokens
-        return self._recompute_s(blocks * tokens, past * tokens)
+    def worth(self, number: int, blocks: int) -> bool:
+        """Whether a prefix of so many blocks comes from a level, alone on its way, before it would be computed."""
+        roads = {0, number}
+        took = sum(
+            self.levels[at].out.latency_s + blocks * self.block_bytes * self.levels[at].out.alone_s_per_byte
+            for at in roads
+        )
+        return took < self._computing_s(blocks, 0)
+
+    def _computing_s(self, blocks: int, past: int, whole: int = 0) -> float:
+        """Of so many blocks behind `past`, in a prompt of `whole` tokens."""
+        tokens, before = blocks * self.serving.block_tokens, past * self.serving.block_tokens
+        return self._recompute_s(tokens, before, max(1, whole - tokens - before))
 
 
 def _nobody(seq: Sequence) -> None:

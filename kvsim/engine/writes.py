@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from kvsim.engine.copies import Copies
-from kvsim.engine.levels import Levels, Piece, blocks_of
+from kvsim.engine.copies import Copies, Piece
+from kvsim.engine.levels import Levels, blocks_of
 from kvsim.engine.prefix import Run
 
 
@@ -56,14 +56,8 @@ class Writes:
 
     def set_aside(self, number: int, pieces: Sequence[Piece]) -> list[Piece]:
         """The pieces that a level has room for, pinned there; what goes for them may be written to the next level."""
-        copies, taken = self._levels[number].copies, []
-        for name, _, _ in pieces:
-            copies.pin(name)
-        for piece in pieces:
-            if copies.set_aside(piece[0], piece[2]):
-                taken.append(piece)
-            else:
-                copies.unpin(piece[0])
+        copies = self._levels[number].copies
+        taken = copies.set_aside(pieces)
         if copies.victims:
             victims, copies.victims = copies.victims, {}
             self._write(number + 1, victims.items(), lost=True)
@@ -83,18 +77,21 @@ class Writes:
             if have >= blocks:
                 continue
             needs = (blocks - have) * self._all.block_bytes
-            if above:
-                above.pin(name)
-            elif needs > room:
+            if not above and needs > room:
                 tally.dropped += blocks - have
                 continue
             room -= needs
             pieces.append((name, have, blocks))
+        if not pieces:
+            return
+        if above:
+            above.pin([name for name, _, _ in pieces])
         taken = self.set_aside(number, pieces)
-        tally.dropped += blocks_of(pieces) - blocks_of(taken)
-        if above and len(taken) < len(pieces):
-            for name, _, _ in set(pieces).difference(taken):
-                above.unpin(name)
+        if len(taken) < len(pieces):
+            lacking = set(pieces).difference(taken)
+            tally.dropped += blocks_of(lacking)
+            if above:
+                above.unpin([name for name, _, _ in lacking])
         if taken:
             buffered = 0 if above else blocks_of(taken) * self._all.block_bytes
             self.buffered_bytes += buffered
@@ -108,10 +105,11 @@ class Writes:
         self._tallies[number].written += blocks_of(pieces)
         if request >= 0:
             self._all.turn(request)
-        for name, _, blocks in reversed(pieces):
+        names = [name for name, _, _ in reversed(pieces)]
+        for name, _, blocks in pieces:
             copies.arrive(name, blocks)
-            copies.unpin(name)
-            if above:
-                above.unpin(name)
+        copies.unpin(names)
+        if above:
+            above.unpin(names)
         if number + 1 < len(self._levels) and self._levels[number + 1].spec.writes == "through":
             self._write(number + 1, [(name, blocks) for name, _, blocks in pieces], request)

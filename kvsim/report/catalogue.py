@@ -76,6 +76,7 @@ def policies() -> list[Entry]:
                 "arxiv": paper.arxiv or None,
                 "repository": paper.repo or None,
                 "sets": [slot for slot in SLOTS if getattr(traits, slot) is not None],
+                "travels": hasattr(paper, "transit"),
                 "prefix_reuse": traits.reuse == "prefix",
                 "parameters": {field.name: getattr(paper, field.name) for field in dataclasses.fields(kind)},
                 "parameters_about": " ".join((kind.__doc__ or "").split()) if dataclasses.fields(kind) else "",

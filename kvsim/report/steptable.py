@@ -32,8 +32,20 @@ def render(step: Step, title: str, fancy: bool = True) -> str:
             f"{found['name']:<22}{found['lane']:<{wide}}{op.count * op.launches:>7,.0f}{seconds(found['seconds']):>11}"
             f"{share:>9}{flops:>10}{amount(found['bytes']):>10}  {found['bound']}"
         )
+    lines += _engine(step)
     cache = ", ".join(f"{amount(held)} in {tier}" for tier, held in figures["kv_bytes"].items())
     lines += ["", f"cache of the batch, one chip: {cache}", "", "assumed"]
     for note in figures["assumptions"]:
         lines += wrapped(note, "    ", "  - ")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _engine(step: Step) -> list[str]:
+    """What the step takes in an engine, term by term."""
+    if step.engine_terms is None or step.engine_seconds is None:
+        return []
+    lines = ["", f"in {step.serving}: {seconds(step.engine_seconds)} until the next step"]
+    for name, took in step.engine_terms.items():
+        if took:
+            lines.append(row(name, f"{'-' if took < 0 else ''}{seconds(abs(took))}".rjust(9)))
+    return lines

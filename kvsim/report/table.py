@@ -6,6 +6,7 @@ from typing import Any
 
 from kvsim.replay import Report
 from kvsim.report.labels import GPU_TIME, LANES, LATENCIES, PERCENTILES, TIERS
+from kvsim.report.tierwords import tier_sentences
 from kvsim.report.words import amount, bar, digits, percent, plural, seconds
 
 WIDTH = 96
@@ -25,10 +26,13 @@ def render(report: Report, heading: Style = str, fancy: bool = True) -> str:
         ("latency", _latency(figures)),
         ("traffic", _traffic(figures)),
         ("memory", _memory(report)),
+        ("tiers below HBM", _tiers(report)),
         ("what bounded it", _bound(figures, fancy)),
         ("assumed", _assumed(figures)),
     ):
         found = list(section)
+        if not found:
+            continue
         lines += [heading(name) if name != "latency" else heading(found.pop(0)), *found, ""]
     return "\n".join(line.rstrip() for line in lines[:-1])
 
@@ -99,6 +103,18 @@ def _memory(report: Report) -> Iterator[str]:
         yield row("", f"  {name:<{width}} {term / 1e9:+9.2f} GB")
     if home != "hbm":
         yield row("", f"{TIERS[home]} has room for {amount(figures['pool_bytes'][home])} a chip")
+
+
+def _tiers(report: Report) -> Iterator[str]:
+    figures, automatic = report.figures, report.simulation.serving.fetch == "auto"
+    prompts = figures["prompt_tokens"]
+    for name, found in figures["tiers"].items():
+        share = percent(found["hit_tokens"] / prompts if prompts else None)
+        moved = f"{amount(found['read_bytes'])} read, {amount(found['written_bytes'])} written"
+        lost = f", {amount(found['dropped_bytes'])} found no room" if found["dropped_bytes"] else ""
+        yield row(TIERS.get(name, name), f"{share} of prompt tokens; {moved}{lost}")
+        for told in tier_sentences(found, automatic):
+            yield from wrapped(told, " " * 18, row("", ""))
 
 
 def _bound(figures: Mapping[str, Any], fancy: bool) -> Iterator[str]:

@@ -31,6 +31,40 @@ class Memory(Spec):
     bandwidth: BytesPerS = Field(gt=0)
 
 
+class Fpga(Spec):
+    """What an overlay makes of an FPGA, in the words of FlightLLM's artifact; clock and memory are the chip's.
+
+    Attributes:
+        regions: super logic regions that work alike, each with `regions_channels` of the memory's `channels`.
+        matrix_macs, vector_macs: multiply-adds a cycle of a region for many tokens (tiles of `matrix_rows` tokens) and
+            for one (tiles of `vector_rows` outputs). pass_lanes: elements a cycle of a region's element-wise unit.
+        same_channel, cross_channel: shares of a channel's rate for loads from a region's own channels and others.
+        balance: share of the time that regions work while any does. density: weights that N:M pruning leaves.
+        start: of a product, before its lanes are busy.
+    """
+
+    regions: Count
+    matrix_macs: Count
+    matrix_rows: Count
+    vector_macs: Count
+    vector_rows: Count
+    pass_lanes: Count
+    channels: Count
+    regions_channels: Count
+    same_channel: float = Field(gt=0, le=1)
+    cross_channel: float = Field(gt=0, le=1)
+    balance: float = Field(gt=0, le=1)
+    density: float = Field(gt=0, le=1)
+    start: Seconds = Field(ge=0)
+
+
+class Codec(Spec):
+    """Fixed-function video decoders: `engines` of `rate` bytes/s each, a byte a luma sample."""
+
+    engines: Count
+    rate: BytesPerS = Field(gt=0)
+
+
 class Chip(Spec):
     """One accelerator. `sources` names where each figure comes from, by key."""
 
@@ -42,6 +76,8 @@ class Chip(Spec):
     clock: Hertz = Field(gt=0)
     power: Watts = Field(gt=0)
     idle_power: Watts = Field(ge=0)
+    fpga: Fpga | None = None
+    codec: Codec | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
 

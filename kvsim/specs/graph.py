@@ -43,6 +43,11 @@ class Device:
     tier: str
 
     @property
+    def price_usd(self) -> float:
+        """Of all of them; a store has none."""
+        return 0.0 if isinstance(self.device, Store) else self.count * self.device.price
+
+    @property
     def kind(self) -> str:
         """nvme, csd (a drive with an engine), cxl or remote."""
         return "csd" if isinstance(self.device, Drive) and self.device.engine else self.device.kind

@@ -45,7 +45,7 @@ class Machine:
     """A system with every name resolved: what the cost model reads.
 
     Attributes:
-        price_usd_per_h: of one chip, with its share of the devices.
+        price_usd_per_h: of one chip, with its share of the devices, written off over three years.
         curves: what was measured of the chip, `peer_curves` of each peer link, `host_curves` of the host link; None
             where nothing was.
         chip_to: the node that every chip's host link goes to; `switches` and `devices` by name.

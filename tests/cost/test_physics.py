@@ -1,6 +1,7 @@
 """One step's physics: the roofline by hand, limits of lanes, monotone figures. Whole runs carry no such claim."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 import kvsim.find as find
 from kvsim.cost import rates as shares
+from kvsim.cost.op import Num
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
 from kvsim.onestep import step
@@ -18,19 +20,29 @@ from kvsim.traits.layout import Layout
 from kvsim.traits.policy import policy
 
 POLICIES = find.paper_names("kv")
-H100 = find.machine("h100")
+H100 = find.machine("h100+csd")
 
 
-MACHINES = [find.machine("a6000"), H100, find.machine("l40s")]  # by datasheet rates, by fitted curves
+MACHINES = [find.machine("a6000+csd"), H100, find.machine("l40s+csd")]  # by datasheet rates, by fitted curves
 
 
 def priced(text: str, machine: Machine, sequences: int, context: int, chunk: int, past: int) -> float:
     """Seconds of one step: decodes beside a chunk."""
     layout = Layout(policy(text), find.model("llama-3-8b"), 1, 16)
     pricer = Pricer(layout, Rates.of(machine, 1))
-    rows = (pricer.ledger_rows(context, 1)[:, 0] * sequences).tolist()
     features = pricer.chunk(chunk, past) if chunk else None
-    return float(pricer.price(sequences, rows, features, 1 if chunk else 0)[0])
+    return seconds(pricer.price(sequences, step_rows(pricer, context, sequences), features, 1 if chunk else 0))
+
+
+def step_rows(pricer: Pricer, prompt: int, sequences: int) -> Any:
+    """The ledger's rows of one step, as the engine hands them over: numbers, or columns where kinds are priced each."""
+    rows = pricer.ledger_rows(prompt, 1) * sequences
+    return rows[:, 0].tolist() if pricer.kinds == 1 else rows
+
+
+def seconds(priced: tuple[Num, Num]) -> float:
+    """Of one step."""
+    return float(np.ravel(priced[0])[0])
 
 
 def test_a_decode_step_is_the_roofline_computed_by_hand() -> None:
@@ -51,7 +63,7 @@ def test_a_decode_step_is_the_roofline_computed_by_hand() -> None:
     assert "HBM" in found.bound
 
 
-@pytest.mark.parametrize("hw", ["h100", "l40s"])
+@pytest.mark.parametrize("hw", ["h100+csd", "l40s+csd"])
 @pytest.mark.parametrize("phase", ["prefill", "decode", "mixed"])
 @pytest.mark.parametrize("text", POLICIES)
 def test_the_engine_prices_what_step_shows(text: str, phase: str, hw: str) -> None:
@@ -60,12 +72,11 @@ def test_the_engine_prices_what_step_shows(text: str, phase: str, hw: str) -> No
     shown = float(step(hw=hw, model="llama-3-8b", policy=text, phase=phase, batch=3, context=4000, past=900).seconds)
     if phase == "prefill":
         chunk = [3 * figure for figure in pricer.chunk(4000, 0)]
-        engine = pricer.price(0, (), chunk, 3, 3 * pricer.prompt_end(4000))[0]
+        engine = pricer.price(0, (), chunk, 3, 3 * pricer.prompt_end(4000))
     else:
-        rows = (pricer.ledger_rows(3999, 1)[:, 0] * 3).tolist()
         features = pricer.chunk(512, 900) if phase == "mixed" else None
-        engine = pricer.price(3, rows, features, 1 if features else 0)[0]
-    assert float(engine) == pytest.approx(shown, rel=1e-9)
+        engine = pricer.price(3, step_rows(pricer, 3999, 3), features, 1 if features else 0)
+    assert seconds(engine) == pytest.approx(shown, rel=1e-9)
 
 
 def faster(machine: Machine, part: str, factor: float) -> Machine:
