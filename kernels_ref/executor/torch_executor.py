@@ -30,6 +30,7 @@ class Options:
         device: "cuda" or "cpu". dtype: instead of the model's. seed: of random weights. named: weights instead.
         fused: Triton kernels; None: where there is a GPU. decoder: made before, for another run of the same model.
         group: the chips of a tensor-parallel replica. prompts: tokens of requests, instead of made-up ones.
+        layers: of the model, instead of its own; 0 for those.
         check: after each step compare the bytes that every sequence holds with the cost side's.
         clock: seconds that a step counts for, instead of what it took.
         on_step: called with each step and what it took.
@@ -44,6 +45,7 @@ class Options:
     group: Group = field(default_factory=Alone)
     prompts: dict[int, list[int]] | None = None
     widths: tuple[int, ...] = WIDTH_TOKENS
+    layers: int = 0
     check: bool = False
     clock: Callable[[Step, Ran], float] | None = None
     on_step: Callable[[Step, Ran], None] | None = None
@@ -117,7 +119,9 @@ class TorchExecutor:
         batch = self.cache.prepare(step, self.texts, padded)
         if self.options.check:
             self._check(step)
+        batch.frozen = self.runner.gpu and not self.cache.graphed and batch.tokens > 0
         ran = self.runner.run(batch)
+        self.runner.forget(batch)
         decoding = [step.decoding[i] for i in batch.order]
         emitting = [*decoding, *(seq for seq, c in zip(step.chunks, batch.chunks, strict=True) if c.last)]
         for seq, token in zip(emitting, ran.tokens, strict=True):
