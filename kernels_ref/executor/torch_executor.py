@@ -7,7 +7,6 @@ import torch
 
 from kernels_ref.executor.batch import Held
 from kernels_ref.executor.decoder import Decoder
-from kernels_ref.executor.interpreted import INTERPRETED, repair
 from kernels_ref.executor.parallel import Alone, Group, of_environment
 from kernels_ref.executor.policies import WIDTH_TOKENS, Room, cache_of
 from kernels_ref.executor.runner import Ran, Runner
@@ -70,9 +69,7 @@ def factory(pairs: list[str]) -> ExecutorFactory:
         raise unknown("device", chosen.device, ("cpu", "cuda"), "executor torch")
     _check_device(chosen.device)
     group, device = of_environment(chosen.device)
-    if device == "cpu":
-        repair()
-    options = Options(device, seed=chosen.seed, group=group, fused=None if device != "cpu" else INTERPRETED)
+    options = Options(device, seed=chosen.seed, group=group)
     return lambda simulation, replica: TorchExecutor(simulation, replica, options)
 
 
