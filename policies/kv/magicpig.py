@@ -14,7 +14,8 @@ from kvsim.traits.policy import Fidelity, Paper, Traits, require
 class Magicpig(Paper):
     """bits, tables: of SimHash (repository: 10 and 150); sample: share of tokens that a query head reads (paper: a few
     percent; 0.025 is assumed); sinks, local: tokens on the GPU (repository: 4 and 64); dense_layers: layers on the GPU
-    (paper: 0 and 16 of an 8B model); numa_aware: each socket attends to the heads in its own memory."""
+    (paper: 0 and 16 of an 8B model); numa_aware: each socket attends to the heads in its own memory; threads: of the
+    host, 0 for one a core."""
 
     bits: int = 10
     tables: int = 150
@@ -23,6 +24,7 @@ class Magicpig(Paper):
     local: int = 64
     dense_layers: int = 2
     numa_aware: bool = True
+    threads: int = 0
 
     title = "MagicPIG"
     arxiv = "2410.16179"
@@ -31,7 +33,7 @@ class Magicpig(Paper):
     def __post_init__(self) -> None:
         for name in ("bits", "tables"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, but got {getattr(self, name)}")
-        for name in ("sinks", "local", "dense_layers"):
+        for name in ("sinks", "local", "dense_layers", "threads"):
             require(getattr(self, name) >= 0, f"{name} must be at least 0, but got {getattr(self, name)}")
         require(self.bits <= 32, f"bits must be at most 32, but got {self.bits}")
         require(0 < self.sample <= 1, f"sample must be in (0, 1], but got {self.sample}")
@@ -39,5 +41,7 @@ class Magicpig(Paper):
     def traits(self, fidelity: Fidelity) -> Traits:
         """Tables are built per request, so prefixes are not shared."""
         window = self.sinks + self.local
-        placement = OnHost(self.bits, self.tables, self.sample, window, self.dense_layers, self.numa_aware)
+        placement = OnHost(
+            self.bits, self.tables, self.sample, window, self.dense_layers, self.numa_aware, self.threads
+        )
         return Traits(placement=placement, reuse="none")
