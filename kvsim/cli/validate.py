@@ -69,9 +69,9 @@ def validate_command(
     if what != "kernels":
         from kvsim.cli.validate_runs import show_part
 
-        if borrow or on:
-            raise UserError(f"validate {what}: takes --hw, --out and --json")
-        show_part(what, hw, out, as_json)
+        if on:
+            raise UserError(f"validate {what}: --on is for kernels")
+        show_part(what, hw, borrow, out, as_json)
         return
     if on:
         if hw is None or borrow or out:

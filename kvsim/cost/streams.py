@@ -1,13 +1,13 @@
 """Lanes beside the chip, compiled for the engine: streams that a cache crosses, and attention that runs elsewhere."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from kvsim.cost import affine, cacheops
-from kvsim.cost.op import Num
+from kvsim.cost.op import Num, Op
 from kvsim.cost.rates import Rates
 from kvsim.traits.layout import Ints, Layout
 from kvsim.traits.trait import Decode
@@ -17,12 +17,22 @@ LONG = 1 << 20  # tokens of a long context
 
 @dataclass(frozen=True)
 class Stream:
-    """A lane that a cache which rests elsewhere crosses: seconds a step, a byte fetched and a byte returned."""
+    """A lane that a cache which rests elsewhere crosses: seconds a step, a byte fetched and a byte returned.
+
+    Attributes:
+        carries: bytes on this lane of a step, a byte fetched and a byte returned.
+    """
 
     lane: str
     latency_s: float
     fetch_s_per_byte: float
     return_s_per_byte: float
+    carries: tuple[float, float, float] = (0.0, 1.0, 1.0)
+
+    def carried(self, steps: int, fetched: int, returned: int) -> int:
+        """Bytes on this lane of `steps` steps that together move these."""
+        each, share, back = self.carries
+        return round(each * steps + share * fetched + back * returned)
 
     def seconds(self, steps: int, fetched: Num, returned: Num) -> Num:
         """Seconds of `steps` steps that together move these bytes."""
@@ -34,11 +44,29 @@ def compiled_streams(layout: Layout, rates: Rates) -> tuple[Stream, ...]:
     ops = cacheops.link_ops(layout, 0.0, 0.0)
     found = []
     for lane in dict.fromkeys(op.lane for op in ops):
-        build = lambda a, b, lane=lane: [op for op in cacheops.link_ops(layout, a, b) if op.lane == lane]  # noqa: E731
+
+        def build(fetched: Num, returned: Num, lane: str = lane) -> list[Op]:
+            return [op for op in cacheops.link_ops(layout, fetched, returned) if op.lane == lane]
+
         latency, table = affine.probe(build, 2, rates)
         fetch, back = table.sum(axis=(0, 1)).tolist()
-        found.append(Stream(lane, latency, fetch, back))
+        each = _bytes(build(0.0, 0.0))
+        shares = [(_bytes(build(*moved)) - each) / LONG for moved in ((float(LONG), 0.0), (0.0, float(LONG)))]
+        found.append(Stream(lane, latency, fetch, back, (each, shares[0], shares[1])))
     return tuple(found)
+
+
+def _bytes(ops: Sequence[Op]) -> float:
+    return float(sum(op.count * op.bytes for op in ops))
+
+
+def crowded(streams: Sequence[Stream], times: float) -> list[Stream]:
+    """The same with fetches that take so many times longer on the lane that sets their pace."""
+    slowest = max(streams, key=lambda stream: stream.fetch_s_per_byte)
+    return [
+        replace(stream, fetch_s_per_byte=stream.fetch_s_per_byte * times) if stream is slowest else stream
+        for stream in streams
+    ]
 
 
 def works_beside(layout: Layout) -> bool:
