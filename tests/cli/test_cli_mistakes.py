@@ -24,7 +24,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*RUN, "--hw", "h100x3"), "1, 2, 4 or 8 chips"),
     ((*RUN, "--hw", ""), "unknown hw ''"),
     ((*RUN, "--model", "lama-3-8b"), "did you mean llama-3-8b"),
-    ((*RUN, "--policy", "kivy"), "unknown policy 'kivy': did you mean kivi?"),
+    ((*RUN, "--policy", "kivy"), "unknown policy 'kivy': did you mean kivi"),
     ((*RUN, "--policy", "kivi:bit=4"), "unknown parameter 'bit': did you mean bits?"),
     ((*RUN, "--policy", "kivi:bits"), "a parameter is name=value"),
     ((*RUN, "--policy", "kivi:bits=5"), "bits must be 2, 4 or 8, but got 5"),

@@ -11,7 +11,7 @@ OURS = {"kvsim", "policies", "kernels_ref"}
 MAY_IMPORT = {"kvsim": {"kvsim"}, "policies": {"policies", "kvsim"}, "kernels_ref": OURS}
 HEAVY = {"torch", "triton"}
 FILES = {package: sorted((ROOT / package).rglob("*.py")) for package in sorted(OURS)}
-BY_NAME = "kvsim/find.py"  # the one module of kvsim that may name `policies`
+BY_NAME = "kvsim/find.py"  # the one module of kvsim that may name the other two
 
 
 def imported(path: Path) -> Iterator[str]:
