@@ -1,6 +1,6 @@
 """Ways of transfers between a machine's tiers, over links that replicas share as the machine's graph says."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -35,7 +35,9 @@ class Road:
 class Roads:
     """Every link of every host, made when it is first used. Replicas of one host share all but their chips' own."""
 
-    def __init__(self, machine: Machine, tp: int) -> None:
+    def __init__(self, machine: Machine, tp: int, depths: Mapping[str, int] | None = None) -> None:
+        """`depths`: transfers at once of resources by name, where it is not as many as there are."""
+        self._depths = depths or {}
         self.machine, self.tp, self.per_host = machine, tp, machine.chips // tp
         self.links: dict[tuple[str, int, str], Link] = {}
         self._of_chip = {resource.name for resource in machine.resources if resource.of_chip}
@@ -88,7 +90,7 @@ class Roads:
     def _link(self, name: str, replica: int) -> Link:
         key = ("chip", replica, name) if name in self._of_chip else ("host", self.host(replica), name)
         if key not in self.links:
-            self.links[key] = Link(name)
+            self.links[key] = Link(name, self._depths.get(name) or inf)
         return self.links[key]
 
 

@@ -150,6 +150,25 @@ def test_two_replicas_on_one_drive_get_half_each() -> None:
     assert stalled_s("h100x2+nvme") == pytest.approx(2 * moved_s, rel=0.01)
 
 
+def test_a_tier_may_serve_one_transfer_after_the_other() -> None:
+    """Four requests fetch at once from one host's flash: together they take as long, but the first ones less."""
+    many = 4
+    base = conversation(2, 4096, 60.0, others=3)
+    assert base.blocks
+    ids = np.repeat(base.blocks.ids.reshape(8, -1), many, axis=0).ravel()
+    blocks = Blocks(ids, np.arange(8 * many + 1) * 8, 512)
+    figures = (np.repeat(column, many) for column in (base.arrival_s, base.prompt_tokens, base.output_tokens))
+    trace = Trace("together", *figures, blocks)
+    late: dict[int, list[float]] = {}
+    for depth in (0, 1):
+        own = {"kv_blocks": 600, "tiers": f"flash:depth={depth}"}
+        found = replayed(trace, own, hw="h100x4+nvme", tp=1, replicas=many)
+        took = (found.columns.first_token_s - found.columns.arrival_s)[4 * many : 5 * many]
+        late[depth] = sorted(took.tolist())
+    assert late[1][-1] == pytest.approx(late[0][-1], rel=0.05)
+    assert late[1][0] < 0.5 * late[0][0] and sum(late[1]) < 0.75 * sum(late[0])
+
+
 def test_a_slow_tier_is_worse_than_computing_and_the_report_says_so() -> None:
     trace = conversation(4, 4096, 10.0, others=3)
     own = {"kv_blocks": 600, "tiers": "remote"}
