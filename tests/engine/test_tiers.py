@@ -1,7 +1,9 @@
 """Tiers of the prefix cache below HBM: conservation, promotion after reading, and latencies that follow from links."""
 
 import dataclasses
+import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from kvsim.engine.simulate import Simulation, simulate
 from kvsim.engine.tierspec import tier_specs
 from kvsim.errors import UserError
 from kvsim.replay import run, serving_preset
+from kvsim.report.timeline import Timeline
 from kvsim.traces.trace import Blocks, Trace
 from kvsim.traits.policy import policy
 
@@ -197,6 +200,24 @@ def test_prefetches() -> None:
     assert took["best_effort"] == (0, 0)
     hit, _ = took["timeout"]
     assert 0 < hit < 8176 and hit == pytest.approx(0.05 * 6.5e9 / 131072, rel=0.02, abs=16)
+
+
+def test_a_timeline_shows_transfers(tmp_path: Path) -> None:
+    """The load of 255 blocks over the host link alone, from when its request left the queue."""
+    timeline = Timeline()
+    trace = conversation(2, 4096, 30.0, others=3)
+    run(
+        trace, hw="h100+nvme", model="llama-3-8b", serving="vllm", settings={"kv_blocks": 600, "tiers": "dram+flash"},
+        observers=(timeline,),
+    )  # fmt: skip
+    timeline.write(tmp_path / "timeline.json")
+    events = json.loads((tmp_path / "timeline.json").read_text())["traceEvents"]
+    begun = [event for event in events if event["ph"] == "b"]
+    assert {event["name"] for event in begun} == {"hbm to dram", "dram to flash", "dram to hbm"}
+    load = next(event for event in begun if event["name"] == "dram to hbm")
+    end = next(event for event in events if event["ph"] == "e" and event["id"] == load["id"])
+    assert load["args"]["bytes"] == 255 * 16 * 131072
+    assert (end["ts"] - load["ts"]) / 1e6 == pytest.approx(10e-6 + 255 * 16 * 131072 / (0.85 * 63e9), rel=1e-6)
 
 
 def test_writes_and_wear_are_reported() -> None:
