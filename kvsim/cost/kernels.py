@@ -57,6 +57,11 @@ def elementwise(name: str, moved: Num, launches: float = 1.0, count: Any = 1, in
     return Op(name, "elementwise", GPU, {"alu": instructions}, moved, launches, count)
 
 
+def host_sync(name: str, times: Any, count: Any = 1) -> Op:
+    """The host waits for the GPU and goes on, `times` in turn: the GPU idles as long as 8 launches (20 us, assumed)."""
+    return elementwise(name, 0.0, 8.0, times * count)
+
+
 def attention_decode(
     name: str,
     queries: Num,

@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 from kvsim.cost import affine, cacheops
 from kvsim.cost.dense import body_ops, edge_ops, head_ops, layer_ops, passing
+from kvsim.cost.ends import PromptEnds
 from kvsim.cost.geometry import Geometry, LayerKind
 from kvsim.cost.launching import Launching
 from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.cost.overheads import NONE, Overheads
 from kvsim.cost.rates import EFFICIENCY, Rates
-from kvsim.cost.streams import compiled_beside, compiled_streams, slowed, works_beside
+from kvsim.cost.streams import compiled_beside, compiled_streams, crowded, works_beside
 from kvsim.traits.layout import Layout
-from kvsim.traits.placement import overlapped
+from kvsim.traits.placement import overlapped, slowed
 from kvsim.traits.trait import Chunk
 
 Ints = NDArray[np.int64]
-PROMPTS = 1024  # whose ends are priced at once
 
 
 class Pricer:
@@ -35,7 +35,6 @@ class Pricer:
         self._head_s: list[float] = []
         captured = range(overheads.largest_graph + 1)
         self._padded = [[overheads.padded(n, prompts) for n in captured] for prompts in (False, True)]
-        self._end: dict[int, list[float]] = {}
         self._passes = layout.passes
         self._body_s: list[float] = []
         self._edge_s: list[float] = []
@@ -44,9 +43,10 @@ class Pricer:
         self._compile_decode()
         self._compile_chunks()
         self.launching = Launching(layout, overheads)
-        self.works_at_end = float(self._end_s(np.array([1 << 20]))[0]) > 0
+        ends = PromptEnds(layout, rates)
+        self.works_at_end, self.prompt_end = ends.any, ends.seconds
         self.units = layout.policy.placement.units(layout.geo)
-        self.token_bytes = layout.moved_token_bytes
+        self.token_bytes, self.past_bytes = layout.moved_token_bytes, layout.past_token_bytes
         self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
         self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
@@ -74,9 +74,10 @@ class Pricer:
 
     def _parted(self, decodes: int, new: int, sequences: int) -> float:
         """The same where only a part of a chunk's tokens pass through some layers."""
-        if decodes + new >= len(self._body_s):
-            self._tabulate(self._body_s, body_ops, decodes + new)
-            self._tabulate(self._edge_s, edge_ops, decodes + new)
+        most = decodes + max(new, *(int(passing(new, share)) for _, share in self._passes))
+        if most >= len(self._body_s):
+            self._tabulate(self._body_s, body_ops, most)
+            self._tabulate(self._edge_s, edge_ops, most)
         if sequences >= len(self._head_s):
             self._tabulate(self._head_s, head_ops, sequences)
         total = self._edge_s[decodes + new] + self._head_s[sequences]
@@ -84,19 +85,6 @@ class Pricer:
             tokens = decodes + int(passing(new, share))
             total += self._body_s[tokens] * (layers / self.layout.geo.model.layers) if tokens else 0.0
         return total
-
-    def prompt_end(self, prompt: int) -> float:
-        """GPU seconds of what the policy does when a prompt is complete: tabulated, many prompts at a time."""
-        block = prompt // PROMPTS
-        if block not in self._end:
-            self._end[block] = self._end_s(np.arange(block * PROMPTS, (block + 1) * PROMPTS)).tolist()
-        return self._end[block][prompt % PROMPTS]
-
-    def _end_s(self, prompts: Ints) -> NDArray[np.float64]:
-        total: Num = np.zeros(len(prompts))
-        for op in cacheops.end_ops(self.layout, prompts):
-            total = total + self.rates.seconds(op)
-        return np.asarray(total)
 
     # -- decode ------------------------------------------------------------------------------------------------------
 
@@ -149,7 +137,7 @@ class Pricer:
             return rows
         split = self.layout.hbm_row
         by_kind = rows[:split].reshape(-1, len(self._weights), rows.shape[1])
-        return np.concatenate([np.tensordot(self._weights, by_kind, axes=(0, 1)), rows[split:]])
+        return np.concatenate([self._weights @ by_kind, rows[split:]])
 
     def _decode_s(self, kernels: affine.Kernels, sequences: int, rows: Sequence[Num] | Ints) -> Num:
         kinds = self.kinds
@@ -233,9 +221,9 @@ class Pricer:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)
         lanes: list[Num] = [gpu]
-        streams = self.streams if slow == 1.0 else slowed(self.streams, slow)
+        streams = self.streams if slow == 1.0 else crowded(self.streams, slow)
         lanes += [stream.seconds(1, fetched, returned) for stream in streams]
-        step = overlapped(lanes, self.units)
+        step = overlapped(slowed(lanes), self.units)
         if decodes and self.beside:
             step = self.beside.seconds(decodes, rows) + step
         return step, gpu
@@ -245,7 +233,7 @@ class Pricer:
         fetched: Num = rows[self.link_row] if decodes else 0
         returned = fetched if self._returns_all else decodes * self.token_bytes
         if chunk:
-            fetched = fetched + chunk[1] * self.token_bytes
+            fetched = fetched + chunk[1] * self.past_bytes
             returned = returned + chunk[0] * self.token_bytes
         return fetched, returned
 

@@ -60,7 +60,7 @@ def _bytes(ops: Sequence[Op]) -> float:
     return float(sum(op.count * op.bytes for op in ops))
 
 
-def slowed(streams: Sequence[Stream], times: float) -> list[Stream]:
+def crowded(streams: Sequence[Stream], times: float) -> list[Stream]:
     """The same with fetches that take so many times longer on the lane that sets their pace."""
     slowest = max(streams, key=lambda stream: stream.fetch_s_per_byte)
     return [

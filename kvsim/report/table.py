@@ -105,6 +105,9 @@ def _memory(report: Report) -> Iterator[str]:
         yield row("", f"  {name:<{width}} {term / 1e9:+9.2f} GB")
     if home != "hbm":
         yield row("", f"{TIERS.get(home, home)} has room for {amount(figures['pool_bytes'][home])} a chip")
+    if figures["wear"]["years_to_wear_out"]:
+        a_day, years = digits(figures["wear"]["drive_writes_per_day"]), digits(figures["wear"]["years_to_wear_out"])
+        yield row("", f"new cache, {a_day} drive writes a day, wears it out in {years} years")
 
 
 def _tiers(report: Report) -> Iterator[str]:

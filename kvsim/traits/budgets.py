@@ -6,6 +6,7 @@ decides. Figures over layers are of relative depth, so that those of one model s
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +15,24 @@ from kvsim.cost.geometry import Geometry, LayerKind
 from kvsim.traits.profile import EVEN, Figure, shares
 
 Ints = NDArray[np.int64]
+ALL = 1 << 40  # more tokens than any request has
 
 
 @dataclass(frozen=True)
 class Budget:
     """A number of tokens and a share of the prompt: int(tokens + share x prompt) in every layer and head.
 
-    `parts` are cut to whole tokens each before they are added, as released codes do (heavy hitters and recent ones).
+    Attributes:
+        parts: shares of the prompt, each cut to whole tokens before they are added, as released codes do (of H2O's two
+            the second is of the newest tokens).
+        whole: layers that keep everything; negative numbers count from the last.
+        above: prompts up to so many tokens stay whole.
     """
 
     tokens: int = 0
     parts: tuple[float, ...] = ()
+    whole: tuple[int, ...] = ()
+    above: int = 0
 
     def mean(self, prompt: int) -> int:
         """`uniform` of one prompt."""
@@ -33,11 +41,15 @@ class Budget:
     def alike(self, prompt: int) -> Hashable:
         """Prompts of one key are cut to the same tokens in every group."""
         mean = self.mean(prompt)
-        return mean if prompt >= mean else (mean, prompt)
+        return mean if prompt >= mean and prompt > self.above and not self.whole else (mean, prompt)
 
     def label(self, geo: Geometry, layer: int) -> Hashable:
         """What tells layers with other budgets apart."""
-        return None
+        return self.keeps_all(geo, layer)
+
+    def keeps_all(self, geo: Geometry, layer: int) -> bool:
+        """Whether a layer is one of `whole`."""
+        return layer in self.whole or layer - geo.model.layers in self.whole
 
     def heads(self, geo: Geometry, layer: int) -> tuple[int, ...]:
         """Kv heads by group."""
@@ -46,7 +58,18 @@ class Budget:
     def of(self, prompt: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """Tokens [G, ...] for prompts [...]."""
         groups = sum(len(kind.heads) for kind in kinds)
-        return np.broadcast_to(self.uniform(prompt), (groups, *np.shape(prompt)))
+        return self.excepted(np.broadcast_to(self.uniform(prompt), (groups, *np.shape(prompt))), prompt, kinds)
+
+    def excepted(self, tokens: Ints, prompt: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+        """Budgets [G, ...] with `whole` and `above` taken into account."""
+        if self.above:
+            tokens = np.where(np.asarray(prompt) > self.above, tokens, np.maximum(tokens, self.above))
+        if self.whole:
+            many = sum(kind.layers for kind in kinds)
+            layers = [kind.index[0] for kind in kinds for _ in kind.heads]
+            free = [layer in self.whole or layer - many in self.whole for layer in layers]
+            tokens = np.where(np.array(free).reshape(-1, *[1] * (tokens.ndim - 1)), ALL, tokens)
+        return tokens
 
     def uniform(self, prompt: Ints) -> Ints:
         """Tokens of an average group [...]."""
@@ -120,9 +143,46 @@ class LayerShares(Budget):
 
     def of(self, prompt: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """Tokens [G, ...]: floor(share x (average - least)) + least."""
-        many = sum(kind.layers for kind in kinds)
-        spread = np.array(shares(self.figure.over(many)))
-        mine = np.array([spread[kind.index[0]] for kind in kinds for _ in kind.heads])
+        mine = _spread(self.figure, kinds)
         pool = np.maximum(self.uniform(prompt) - self.least, 0)
         found: Ints = np.floor(mine.reshape(-1, *[1] * np.ndim(prompt)) * pool).astype(np.int64) + self.least
         return found
+
+
+@cache
+def _spread(figure: Figure, kinds: tuple[LayerKind, ...]) -> NDArray[np.float64]:
+    """A figure's shares, of mean 1 over all layers, by head group."""
+    by_layer = shares(figure.over(sum(kind.layers for kind in kinds)))
+    return np.array([by_layer[kind.index[0]] for kind in kinds for _ in kind.heads])
+
+
+@dataclass(frozen=True)
+class LowLayers(Budget):
+    """SqueezeAttention: unimportant layers keep `low` x prompt, the others share what is left of `parts` x prompt each.
+
+    `figure`: share of the layers in the least important of three clusters, taken as the last ones.
+    """
+
+    low: float = 0.25
+    figure: Figure = EVEN
+
+    def low_layers(self, many: int) -> int:
+        """How many of `many`; at least one layer is important."""
+        return min(many - 1, round(self.figure.mean * many))
+
+    def label(self, geo: Geometry, layer: int) -> Hashable:
+        """Whether a layer is unimportant."""
+        return layer >= geo.model.layers - self.low_layers(geo.model.layers)
+
+    def of(self, prompt: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+        """Tokens [G, ...]."""
+        many = sum(kind.layers for kind in kinds)
+        few = self.low_layers(many)
+        high = (many * sum(self.parts) - few * self.low) / (many - few)
+        each = [self.low if kind.index[0] >= many - few else high for kind in kinds for _ in kind.heads]
+        found = [np.maximum(1, np.floor(share * np.asarray(prompt)).astype(np.int64)) for share in each]
+        return np.stack(found)
+
+    def alike(self, prompt: int) -> Hashable:
+        """Every prompt has its own budgets."""
+        return prompt

@@ -17,8 +17,11 @@ from kvsim.traits.trait import Decode, End, Trait
 class Fate(Trait):
     """Dropped: the null fate, and what others override."""
 
-    slot_bytes = 0  # metadata of one kept token and kv head
     more_tokens = 0  # of a head that has dropped any
+
+    def slot_bytes(self, geo: Geometry) -> int:
+        """Metadata of one kept token and kv head."""
+        return 0
 
 
 DROPPED = Fate()
@@ -38,8 +41,7 @@ class MergeNearest(Fate):
     share: float = 1.0
     weight_bytes: int = 0
 
-    @property
-    def slot_bytes(self) -> int:  # type: ignore[override]
+    def slot_bytes(self, geo: Geometry) -> int:
         """A weight a slot."""
         return self.weight_bytes
 

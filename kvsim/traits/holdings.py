@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 MANY = 1 << 20
-Encoded = Callable[["Basis", "Quantizer", Ints], Ints]
+TABULATED = 4096  # figures at once, from which on they are looked up in a table
+BYTES, ALLOCATED, WORK, REBUILT, JOINT = range(5)  # figures of one encoded row
 
 
 class Holdings:
@@ -43,6 +44,7 @@ class Holdings:
         for _, run in groupby(range(len(codecs)), key=lambda g: codecs[g]):
             several = list(run)
             self._alike.append((slice(several[0], several[-1] + 1), *codecs[several[0]]))
+        self._tables: dict[tuple[int, int, int], Ints] = {}
         self._once = sum(trait.sequence_bytes(geo) for trait in policy.traits)
 
     # -- what rests --------------------------------------------------------------------------------------------------
@@ -54,23 +56,40 @@ class Holdings:
 
     def keys_and_values(self, kept: Ints) -> tuple[Ints, Ints]:
         """Of the stored bytes, those of keys and of values without any metadata [S]."""
-        dims, total = (self.geo.key_dim, self.geo.value_dim), np.zeros((2, kept.shape[2]), np.int64)
-        key = lambda basis, quantizer, tokens: basis.bytes(quantizer, tokens, *dims).key  # noqa: E731
-        value = lambda basis, quantizer, tokens: basis.bytes(quantizer, tokens, *dims).value  # noqa: E731
+        dims, totals = (self.geo.key_dim, self.geo.value_dim), np.zeros((2, kept.shape[2]), np.int64)
         for copies, part in self._segments(kept):
-            total[0] += (copies * self.rows) @ self._encoded(part, key)
-            total[1] += (copies * self.rows) @ self._encoded(part, value)
-        return total[0], total[1]
+            for groups, basis, quantizer in self._alike:
+                weights = (copies * self.rows)[groups]
+                for c in range(part.shape[1]):
+                    found = basis.bytes(quantizer.of_class(c), part[groups, c], *dims)
+                    totals += np.stack([weights @ found.key, weights @ found.value])
+        return totals[0], totals[1]
 
     def allocated(self, kept: Ints) -> Ints:
         """Bytes that an engine sets aside over all layers [S]."""
+        if self._page_bytes is not None:
+            pages = -(-kept[:, 0] // self.block)
+            proportional: Ints = self._page_bytes @ pages
+            return proportional
         whole = -(-kept.sum(axis=1) // self.block) * self.block
         total = self._everywhere(kept, self._row_allocated, lambda part: self._joint_bytes(part, self.block))
         return self._with_the_rest(total, whole)
 
+    @cached_property
+    def _page_bytes(self) -> Ints | None:
+        """Bytes of a page by group, all its layers, where nothing else is allocated: encodings that are linear."""
+        policy = self.policy
+        masks = any(basis.metadata_bytes(self.geo.key_dim) for basis in self.basis)
+        if not self.linear or self.shares or policy.selection.selects or masks or self._once:
+            return None
+        page = np.full((len(self.rows), 1, 1), self.block)
+        slot = policy.retention.slot_bytes(self.geo) * self.block
+        found: Ints = self.groups.layers * (self.rows * self._row_allocated(page)[:, 0] + self.groups.heads * slot)
+        return found
+
     def _with_the_rest(self, total: Ints, tokens: Ints) -> Ints:
         """Adds what every layer holds for itself, and what a sequence holds once."""
-        slot = self.policy.retention.slot_bytes
+        slot = self.policy.retention.slot_bytes(self.geo)
         layers, heads = self.groups.layers, self.groups.heads
         own = slot * tokens if slot else None
         if self.shares:
@@ -119,31 +138,37 @@ class Holdings:
 
     def read_bytes(self, read: Ints) -> Ints:
         """Bytes [G, S] that attention reads in one layer."""
-        total = np.zeros(read[:, 0].shape, np.int64)
+        total: Ints | None = None
         for _, part in self._segments(read):
-            total = total + self.rows[:, None] * self._row_bytes(part)
+            each = self.rows[:, None] * self._row_bytes(part)
             if self.policy.quantizer.joint:
-                total = total + self._joint_bytes(part)
+                each += self._joint_bytes(part)
+            total = each if total is None else total + each
+        assert total is not None  # there is at least one segment
         if self.shares:
             own = self._by_kind_of(self.policy.sharing.layer_bytes, read.sum(axis=1))
             total = total + self.groups.heads[:, None] * own
         return total
 
-    def reading(self, read: Ints) -> tuple[Ints, Ints, Ints]:
-        """(bytes, instructions, rebuilt head-tokens) [G, S] of one layer's attention."""
-        rebuilt = self._encoded(read, lambda basis, _, tokens: basis.rebuilt(tokens))
-        work = self._encoded(
-            read, lambda basis, quantizer, tokens: basis.work(quantizer, tokens, self.geo.key_dim, self.geo.value_dim)
-        )
-        return self.read_bytes(read), self.rows[:, None] * work, self.groups.heads[:, None] * rebuilt
+    @cached_property
+    def rebuilds(self) -> bool:
+        """Whether attention rebuilds rows from another basis."""
+        return any(basis.rebuild_flops(self.geo) for basis in self.basis)
+
+    def reading(self, read: Ints) -> tuple[Ints, ...]:
+        """(bytes, instructions, and where there are any rebuilt head-tokens) [G, S] of one layer's attention."""
+        found = self.read_bytes(read), self.rows[:, None] * self._encoded(read, WORK)
+        if not self.rebuilds:
+            return found
+        return *found, self.groups.heads[:, None] * self._encoded(read, REBUILT)
 
     def fetched(self, kept: Ints, read: Ints) -> Ints:
         """Bytes [S] that a cache resting elsewhere brings in a decode step."""
         if not self.policy.selection.selects:
             return self.stored(kept)
-        moved = self.groups.layers @ self.read_bytes(read)
-        missed: Ints = np.ceil(moved * self.policy.selection.misses).astype(np.int64)
-        return missed
+        missed = self._by_kind_of(lambda _, kind, tokens: self.policy.selection.recalled(kind, tokens), read)
+        moved: Ints = self.groups.layers @ self.read_bytes(missed)
+        return moved
 
     def work_of(self, k: int, tokens: Ints) -> Ints:
         """Instructions for tokens of one kv head in a layer of kind k, of class 0."""
@@ -160,34 +185,61 @@ class Holdings:
 
     def _row_bytes(self, kept: Ints) -> Ints:
         """Stored bytes of one row of heads in one layer [G, S], what its basis needs included."""
-        dims = self.geo.key_dim, self.geo.value_dim
-        return self._masked(kept, lambda basis, quantizer, tokens: basis.bytes(quantizer, tokens, *dims).total)
+        return self._masked(kept, BYTES)
 
     def _row_allocated(self, kept: Ints) -> Ints:
         """Bytes that an engine sets aside for the same."""
-        dims = self.geo.key_dim, self.geo.value_dim
-        return self._masked(
-            kept, lambda basis, quantizer, tokens: basis.allocated(quantizer, tokens, self.block, *dims)
-        )
+        return self._masked(kept, ALLOCATED)
 
     def _joint_bytes(self, kept: Ints, block: int = 1) -> Ints:
         """Metadata of one layer [G, S] that its heads share."""
-        return self._encoded(kept, lambda _, quantizer, tokens: quantizer.layer_bytes(-(-tokens // block) * block))
+        return self._encoded(-(-kept // block) * block, JOINT)
 
-    def _masked(self, kept: Ints, of: Encoded) -> Ints:
-        total = self._encoded(kept, of)
-        if any(basis.metadata_bytes(self.geo.key_dim) for basis in self.basis):
-            masks = [self.basis[k].metadata_bytes(self.geo.key_dim) for k in self.groups.kind]
-            total = total + np.array(masks, np.int64)[:, None] * (kept.sum(axis=1) > 0)
+    def _masked(self, kept: Ints, what: int) -> Ints:
+        total = self._encoded(kept, what)
+        if self._masks is not None:
+            total = total + self._masks[:, None] * (kept.sum(axis=1) > 0)
         return total
 
-    def _encoded(self, kept: Ints, of: Encoded) -> Ints:
-        """of(basis, quantizer, tokens) summed over token classes [G, S]."""
+    @cached_property
+    def _masks(self) -> Ints | None:
+        """Metadata of a row by group, if there is any."""
+        masks = np.array([self.basis[k].metadata_bytes(self.geo.key_dim) for k in self.groups.kind], np.int64)
+        return masks if masks.any() else None
+
+    def _encoded(self, kept: Ints, what: int) -> Ints:
+        """A figure of one row, summed over token classes [G, S]."""
         parts = []
-        for groups, basis, quantizer in self._alike:
-            each = [of(basis, quantizer.of_class(c), kept[groups, c]) for c in range(kept.shape[1])]
+        for i, (groups, basis, quantizer) in enumerate(self._alike):
+            each = []
+            for c in range(kept.shape[1]):
+                tokens = kept[groups, c]
+                if tokens.size >= TABULATED:
+                    each.append(self._tabulated(what, i, c, int(tokens.max())).take(tokens))
+                else:
+                    each.append(self._of_row(what, basis, quantizer.of_class(c), tokens))
             parts.append(sum(each[1:], each[0]))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _tabulated(self, what: int, i: int, c: int, most: int) -> Ints:
+        """A figure for 0, 1, 2, ... tokens: a figure of many groups and lengths is then looked up."""
+        table = self._tables.get((what, i, c))
+        if table is None or len(table) <= most:
+            _, basis, quantizer = self._alike[i]
+            tokens = np.arange(1 << max(13, most.bit_length()))
+            table = self._tables[what, i, c] = self._of_row(what, basis, quantizer.of_class(c), tokens)
+        return table
+
+    def _of_row(self, what: int, basis: "Basis", quantizer: "Quantizer", tokens: Ints) -> Ints:
+        """The figure from encoding arithmetic."""
+        dims = self.geo.key_dim, self.geo.value_dim
+        if what == BYTES:
+            return basis.bytes(quantizer, tokens, *dims).total
+        if what == ALLOCATED:
+            return basis.allocated(quantizer, tokens, self.block, *dims)
+        if what == WORK:
+            return basis.work(quantizer, tokens, *dims)
+        return basis.rebuilt(tokens) if what == REBUILT else quantizer.layer_bytes(self.geo, tokens)
 
     def _by_kind_of(self, of: Callable[[Geometry, LayerKind, Ints], Ints], values: Ints) -> Ints:
         """of(geo, kind, values of its groups), joined."""

@@ -6,7 +6,7 @@ kind k, in one of its layers, kv heads summed:
     tokens[k]   head-tokens attended to
     bytes[k]    cache bytes read                             (only when not proportional to tokens)
     work[k]     instructions that make operands of them      (likewise)
-    rebuilt[k]  head-tokens rebuilt from another basis       (likewise)
+    rebuilt[k]  head-tokens rebuilt from another basis       (likewise, if there is one)
     kept[k]     head-tokens that rest in the cache           (only when a selection reads a part of them)
     scanned[k]  index entries compared with the queries      (likewise)
 
@@ -57,7 +57,8 @@ class Layout:
         self.linear, self.selects = self.holdings.linear, policy.selection.selects
         self.measures = (
             "tokens",
-            *(() if self.linear else ("kv_bytes", "work", "rebuilt")),
+            *(() if self.linear else ("kv_bytes", "work")),
+            *(("rebuilt",) if self.holdings.rebuilds and not self.linear else ()),
             *(("kept", "scanned") if self.selects else ()),
         )
         self.offloaded = policy.placement.units(geo) > 0
@@ -91,11 +92,16 @@ class Layout:
         two = self.holdings.stored(self._everywhere(np.array([MANY, 2 * MANY], np.int64)))
         return self.policy.placement.moved(int(two[1] - two[0]) // MANY, self.geo)
 
+    @property
+    def past_token_bytes(self) -> int:
+        """Of those, what a prefill chunk fetches for each token of its past."""
+        return self.moved_token_bytes if self.policy.placement.fetches_past else 0
+
     @cached_property
     def block_bytes(self) -> int:
         """Bytes of one block of tokens over all layers, in the cache's home tier."""
-        two = self._everywhere(np.array([self.block_tokens, 2 * self.block_tokens], np.int64))
-        rows = self._columns(self._windowed(two))[self.home_row]
+        two = self._windowed(self._everywhere(np.array([self.block_tokens, 2 * self.block_tokens], np.int64)))
+        rows = self._columns(two, two)[self.home_row]
         return int(rows[1] - rows[0])
 
     @cached_property
@@ -112,6 +118,7 @@ class Layout:
             found["kv_bytes"] = tokens * self.holdings.token_bytes[k]
             found["work"] = tokens * int(self.holdings.work_of(k, one)[0])
             found["rebuilt"] = tokens * int(basis.rebuilt(one)[0])
+        found.setdefault("rebuilt", 0 * found["tokens"])
         found.setdefault("kept", found["tokens"])
         return Decode(sequences, **found)
 
@@ -119,7 +126,11 @@ class Layout:
 
     def columns(self, prompt: "int | Ints", context: Ints) -> Ints:
         """The rows for each context in an array [S], after a prompt or [S] prompts: int64 [rows, S]."""
-        return self._columns(self._windowed(self.policy.retention.kept(prompt, context, self.kinds)))
+        retention = self.policy.retention
+        kept = self._windowed(retention.kept(prompt, context, self.kinds))
+        if retention.period == 1:
+            return self._columns(kept, kept)
+        return self._columns(kept, self._windowed(retention.reserved(prompt, context, self.kinds)))
 
     def rows_at(self, prompt: Ints, context: Ints) -> Ints:
         """The rows [rows, N] of N sequences, each by its prompt and its context."""
@@ -141,10 +152,10 @@ class Layout:
         key = self.policy.retention.alike(prompt)
         curve = self._curves.pop(key, None)
         if curve is None or curve.shape[1] < steps:
-            self._kept_columns += (more := 1 << max(8, (steps - 1).bit_length())) - (
-                0 if curve is None else curve.shape[1]
-            )
+            had = 0 if curve is None else curve.shape[1]
+            more = 2 * steps if had else steps
             curve = self.columns(prompt, np.arange(prompt + 1, prompt + more + 1))
+            self._kept_columns += more - had
         self._curves[key] = curve  # the last used is the last
         while self._kept_columns * self.rows > _KEPT and len(self._curves) > 1:
             self._kept_columns -= self._curves.pop(next(iter(self._curves))).shape[1]
@@ -168,7 +179,8 @@ class Layout:
             held = self._everywhere(tokens)
             if self.passes:
                 held = np.ceil(held * shares[:, None, None]).astype(np.int64)
-            return self._columns(self._windowed(np.minimum(held, self._limits[:, None, None])))
+            held = self._windowed(np.minimum(held, self._limits[:, None, None]))
+            return self._columns(held, held)
 
         rows = self._in_parts(columns, self.rows, tokens, tokens)
         if self.passes or self._limits.min() < np.iinfo(np.int64).max:
@@ -250,19 +262,21 @@ class Layout:
         cuts = range(0, len(context), part)
         return np.concatenate([rows_of(prompt[i : i + part], context[i : i + part]) for i in cuts], axis=1)
 
-    def _columns(self, kept: Ints) -> Ints:
-        """Rows from kept tokens [G, C, S]."""
-        holdings, groups = self.holdings, self.groups
-        rows = np.zeros((self.rows, kept.shape[2]), np.int64)
+    def _columns(self, kept: Ints, reserved: Ints) -> Ints:
+        """Rows from kept tokens, and from those that slots are set aside for [G, C, S]."""
+        holdings, groups, many = self.holdings, self.groups, len(self.kinds)
+        rows = np.empty((self.rows, kept.shape[2]), np.int64)
         read = holdings.read(kept) if self.selects else kept
-        found = [groups.by_kind(groups.heads[:, None] * read.sum(axis=1))]
+        tokens = read[:, 0] if read.shape[1] == 1 else read.sum(axis=1)
+        found = [groups.by_kind(groups.heads[:, None] * tokens)]
         if not self.linear:
             found += [groups.by_kind(each) for each in holdings.reading(read)]
         if self.selects:
             whole = kept.sum(axis=1)
             found += [groups.by_kind(groups.heads[:, None] * each) for each in (whole, holdings.scanned(whole))]
-        rows[: self.hbm_row] = found[0] if len(found) == 1 else np.concatenate(found)
-        tiers = self.policy.placement.rest(holdings.allocated(kept), self.geo)
+        for i, each in enumerate(found):
+            rows[i * many : (i + 1) * many] = each
+        tiers = self.policy.placement.rest(holdings.allocated(reserved), self.geo)
         rows[self.hbm_row] = tiers[HBM]
         if self.offloaded:
             placement, moved = self.policy.placement, holdings.fetched(kept, read)

@@ -6,6 +6,7 @@ nobody measured is `assumed`, and every report says so.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -41,15 +42,20 @@ class Figure:
     spread: float = 0.0
     source: str = ASSUMED
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Of all values."""
         return float(np.mean(self.values))
 
     def over(self, many: int) -> tuple[float, ...]:
         """Values for `many` layers: interpolated over relative depth, so that one model's figures serve another's."""
-        known = np.linspace(0, 1, len(self.values)) if len(self.values) > 1 else np.zeros(1)
-        return tuple(np.interp(np.linspace(0, 1, many), known, self.values).tolist())
+        return _over(self.values, many)
+
+
+@cache
+def _over(values: tuple[float, ...], many: int) -> tuple[float, ...]:
+    known = np.linspace(0, 1, len(values)) if len(values) > 1 else np.zeros(1)
+    return tuple(np.interp(np.linspace(0, 1, many), known, values).tolist())
 
 
 EVEN = Figure((1.0,), 0.0, "by definition")

@@ -23,10 +23,13 @@ class Retention(Trait):
     """Every token stays: the null retention, and what others override."""
 
     classes = 1  # token classes, each with its own encoding; a prompt's tokens are written as class 0
-    slot_bytes = 0  # metadata of one kept token and kv head, besides the encoding's
     by_head = False  # heads of a layer may keep different tokens
     aligned = True  # all layers keep the same tokens
     period = 1  # kept(n + period) >= kept(n) where nothing was evicted for good
+
+    def slot_bytes(self, geo: Geometry) -> int:
+        """Metadata of one kept token and kv head, besides the encoding's."""
+        return 0
 
     def heads(self, geo: Geometry, layer: int) -> tuple[int, ...]:
         """Kv heads of a layer on this chip, by budget group. Default: one group."""
@@ -35,6 +38,13 @@ class Retention(Trait):
     def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """Tokens that rest in the cache once `context` tokens were seen, after a prompt of `prompt`."""
         return np.broadcast_to(context, (sum(len(kind.heads) for kind in kinds), 1, *context.shape))
+
+    def reserved(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+        """Tokens that an engine sets slots aside for: as `kept`, but never fewer than a token earlier.
+
+        Evictions in blocks make `kept` saw-tooth; a sequence keeps the slots that it will fill again.
+        """
+        return self.kept(prompt, context, kinds)
 
     def start(self, prompt: int) -> int | None:
         """The context at which decoding starts on the curve kept(0, .), or None when kept depends on the prompt.

@@ -6,10 +6,8 @@ released codes often write score matrices out instead, which `written` says.
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from kvsim.cost.geometry import Geometry, LayerKind
-from kvsim.cost.kernels import elementwise, gemm
+from kvsim.cost.kernels import elementwise, host_sync
 from kvsim.cost.op import Op
 from kvsim.traits.trait import Chunk, Decode, End, Trait
 
@@ -18,53 +16,34 @@ from kvsim.traits.trait import Chunk, Decode, End, Trait
 class Scorer(Trait):
     """Positions alone decide: the null scorer, and what others override."""
 
-    slot_bytes = 0  # metadata of one kept token and kv head
     by_head = False  # heads of a layer choose apart
+
+    def slot_bytes(self, geo: Geometry) -> int:
+        """Metadata of one kept token and kv head."""
+        return 0
 
 
 POSITIONS = Scorer()
 
 
 @dataclass(frozen=True)
-class WindowVotes(Scorer):
-    """SnapKV: the last `window` queries of the prompt vote, votes are pooled over `pool` neighbours.
-
-    Attributes:
-        passes: times that the votes are read and written beside softmax, pooling and their sum.
-        shared_layers: layers that reuse one layer's choice, which then costs a part.
-    """
-
-    window: int
-    pool: int = 5
-    passes: int = 3
-    shared_layers: int = 1
-    by_head = True
-
-    def end_ops(self, geo: Geometry, kind: LayerKind, end: End) -> list[Op]:
-        """Window queries against all keys, softmax and pooling over their scores, top-k."""
-        window = np.minimum(self.window, end.prompt)
-        rows, keys = window * geo.queries_per_kv_head, end.prompt * geo.kv_heads
-        count = end.due(kind) / self.shared_layers
-        moved = 4.0 * geo.query_heads * window * end.prompt * self.passes
-        return [
-            gemm("window_scores", rows, keys, geo.key_dim, count=count),
-            elementwise("window_votes", moved, launches=5, count=count),
-        ]
-
-
-@dataclass(frozen=True)
 class AccumulatedScores(Scorer):
-    """H2O: sums of attention over all queries so far; one fp32 a slot. With decay (A2SF) sums are scaled first.
+    """H2O: sums of attention over all queries so far; one fp32 a slot.
 
     Attributes:
+        decay: older sums are scaled by it at each query (A2SF's forgetting factor); 1 for H2O.
         written: the score matrix leaves the attention kernel, and is read thrice.
         at_decode: sums go on with each step.
     """
 
     written: bool = False
     at_decode: bool = True
-    slot_bytes = 4
+    decay: float = 1.0
     by_head = True
+
+    def slot_bytes(self, geo: Geometry) -> int:
+        """An fp32 sum."""
+        return 4
 
     def chunk_ops(self, geo: Geometry, kind: LayerKind, chunk: Chunk) -> list[Op]:
         """Column sums of the softmax: a second pass of scores (fused), or the score matrix written and read thrice."""
@@ -79,7 +58,7 @@ class AccumulatedScores(Scorer):
         """Scores leave the attention kernel and are added to the sums; the smallest slot is found."""
         if not self.at_decode:
             return []
-        scores = sums.tokens * (2.0 * geo.queries_per_kv_head + 2 * self.slot_bytes)
+        scores = sums.tokens * (2.0 * geo.queries_per_kv_head + 8.0)
         return [elementwise("score_update", scores, launches=2, count=kind.layers)]
 
 
@@ -114,8 +93,7 @@ class KeyScores(Scorer):
     values: bool = False
     by_head = True
 
-    @property
-    def slot_bytes(self) -> int:  # type: ignore[override]
+    def slot_bytes(self, geo: Geometry) -> int:
         """One fp32 score, if it is kept."""
         return 4 if self.at_append else 0
 
@@ -134,7 +112,7 @@ class KeyScores(Scorer):
         """Kept scores are searched for the smallest."""
         if not self.at_append:
             return []
-        return [elementwise("least_score", sums.tokens * float(self.slot_bytes), 1, kind.layers)]
+        return [elementwise("least_score", sums.tokens * 4.0, 1, kind.layers)]
 
 
 @dataclass(frozen=True)
@@ -146,8 +124,11 @@ class TrainedHeads(Scorer):
     """
 
     hidden: int = 1024
-    slot_bytes = 2
     by_head = True
+
+    def slot_bytes(self, geo: Geometry) -> int:
+        """An fp16 score."""
+        return 2
 
     def _width(self, geo: Geometry) -> int:
         return geo.query_heads * geo.key_dim + geo.kv_heads * (geo.key_dim + geo.value_dim)
@@ -162,3 +143,16 @@ class TrainedHeads(Scorer):
         flops = chunk.new * (2.0 * self.hidden * (width + heads))
         moved = chunk.new * (2.0 * (width + 2 * self.hidden + heads)) + (chunk.past + chunk.new) * (4.0 * heads)
         return [Op("retaining_heads", "gemm", "gpu", {"bf16": flops}, moved, 3, kind.layers)]
+
+
+@dataclass(frozen=True)
+class LayerCosine(Scorer):
+    """SqueezeAttention: how much a layer's attention turns the hidden state, and k-means of the layers on the host."""
+
+    def chunk_ops(self, geo: Geometry, kind: LayerKind, chunk: Chunk) -> list[Op]:
+        """The hidden state before and after attention is read once more."""
+        return [elementwise("layer_cosine", chunk.new * (4.0 * geo.model.hidden), 2, kind.layers)]
+
+    def end_ops(self, geo: Geometry, kind: LayerKind, end: End) -> list[Op]:
+        """The host waits for all layers' figures, and the GPU for their clusters."""
+        return [host_sync("cluster_layers", 2)] if kind.index[0] == 0 else []

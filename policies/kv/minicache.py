@@ -20,6 +20,7 @@ class Minicache(Paper):
 
     title = "MiniCache"
     arxiv = "2405.14366"
+    above_full = "magnitudes and positions, while few tokens are merged"
     figures = MappingProxyType({"retained_tokens": assumed(0.05, spread=0.5)})  # the paper's threshold
 
     def __post_init__(self) -> None:

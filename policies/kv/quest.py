@@ -21,6 +21,7 @@ class Quest(Paper):
     title = "Quest"
     arxiv = "2406.10774"
     repo = "mit-han-lab/Quest"
+    above_full = "bounds of each page"
 
     def __post_init__(self) -> None:
         require(self.page >= 1, f"page must be at least 1, but got {self.page}")

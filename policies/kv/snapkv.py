@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
-from kvsim.traits.scorers import WindowVotes
+from kvsim.traits.votes import WindowVotes
 
 
 @dataclass(frozen=True)
