@@ -4,12 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kvsim.replay import serving_preset
 from kvsim.report.words import amount, percent, seconds
 from kvsim.validate.promise import Promise, promises
 from kvsim.validate.replaycheck import Knee, ReplayCheck
 from kvsim.validate.runtables import signed
-from kvsim.validate.stepcheck import SERVING, Group, Priced, bytes_of, groups, launching_s
+from kvsim.validate.stepcheck import Group, Priced, bytes_of, groups, launching_s
 
 _STEP = "{:<16}{:<14}{:<9}{:<14}{:>6}{:>9}{:>9}{:>10}{:>8}  {}"
 
@@ -29,8 +28,7 @@ def step_lines(found: Mapping[str, Sequence[Priced]]) -> Iterator[str]:
             yield "  paced by the host (short steps that are launched kernel by kernel)"
             yield from map(_row, paced)
             each = launching_s(chip.split()[0], rows)
-            priced_s = serving_preset(SERVING).launch_s
-            yield f"  {seconds(each or 0)} a kernel in their median, {seconds(priced_s)} as priced"
+            yield f"  {seconds(each or 0)} a kernel in their median"
         yield from _bytes(chip, rows)
 
 
