@@ -16,13 +16,14 @@ def plans(chip: str) -> list[Plan]:
         return Plan(chip, op, dtype, kernel, (f"{op}.csv",), origin, where=where, form=form)
 
     return [
-        plan("gemm", "bf16", "torch.mm"),
-        plan("gemm", "fp8", "torch._scaled_mm fast accum"),
+        plan("gemm", "bf16", "torch.mm", "tile_gemm"),
+        plan("gemm", "fp8", "torch._scaled_mm fast accum", "tile_gemm"),
         plan("attention_decode", "bf16", DECODE, "paged_decode"),
         plan("attention_decode", "fp8", DECODE, "paged_decode"),
-        plan("attention_decode", "bf16", "SDPA FlashAttention-2"),
         plan("attention_decode", "bf16", "SDPA cuDNN"),
-        plan("attention_prefill", "bf16", VARLEN),
-        plan("attention_prefill", "bf16", "SDPA FlashAttention-2"),
-        plan("attention_prefill", "bf16", "SDPA cuDNN"),
+        plan("attention_prefill", "bf16", VARLEN, "query_tiles"),
+        plan("attention_prefill", "bf16", "SDPA cuDNN", "query_tiles"),
     ]
+
+
+OWN = tuple(one for chip in CHIPS for one in plans(chip))
