@@ -22,6 +22,7 @@ class H2o(Paged):
     """`heavy` and `recent`: shares of the prompt that stay. Each row has a score, float32."""
 
     shares = False
+    follows_chunks = True
 
     def __init__(
         self, decoder: Decoder, page: int, pages: int, widths: Several[int], heavy: float, recent: float

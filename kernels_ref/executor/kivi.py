@@ -27,6 +27,8 @@ from kvsim.errors import UserError
 class Kivi(InPages):
     """`rows` sequences at most, `bits` a code, groups of `group`."""
 
+    follows_chunks = True
+
     def __init__(
         self, decoder: Decoder, page: int, pages: int, widths: Several[int], rows: int, bits: int, group: int
     ) -> None:

@@ -24,6 +24,7 @@ class Paged(InPages):
         size = (shape.layers, 2, pages, shape.kv_heads, page, shape.dim)
         self.store = torch.zeros(size, dtype=torch.uint8 if fp8 else kind, device=self.device).view(kind)
         self.scales = torch.ones(shape.layers, 2, device=self.device) if fp8 else None  # as vLLM's, uncalibrated
+        self._pages = [(self.store[layer, 0], self.store[layer, 1]) for layer in range(shape.layers)]
         self.page_bytes = self.store.nbytes // pages if pages else 0
 
     def stores(self) -> list[torch.Tensor]:
@@ -40,7 +41,7 @@ class Paged(InPages):
 
     def pages_of(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a layer [pages, kv_heads, page, dim]."""
-        return self.store[layer, 0], self.store[layer, 1]
+        return self._pages[layer]
 
     def _scales(self, layer: int) -> torch.Tensor | None:
         return None if self.scales is None else self.scales[layer]

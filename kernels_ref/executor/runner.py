@@ -1,4 +1,8 @@
-"""Runs one step's batch on the device and times it: captured in a CUDA graph where it only decodes, else as it is."""
+"""Runs one step's batch on the device and times it: captured in a CUDA graph where it only decodes, else as it is.
+
+The GPU's time is wanted, without what the host takes to launch a short step kernel by kernel: the GPU is kept waiting
+before the first event while the host runs ahead. What the host took is in `wall_s`.
+"""
 
 import sys
 import time
@@ -29,6 +33,12 @@ class Captured:
 
     graph: torch.cuda.CUDAGraph
     tokens: torch.Tensor
+    rows: torch.Tensor | None  # which emit: read by the graph
+
+
+SHORT_TOKENS = 1500  # steps up to so many rows are over before the host has launched them
+MOST_AHEAD_S = 0.06
+CYCLES_PER_S = 1.9e9  # of a GPU's clock, about
 
 
 class Runner:
@@ -41,7 +51,8 @@ class Runner:
         self.staging = Staging(str(decoder.device), integers)
         self._graphs: dict[tuple[int, ...], Captured | None] = {}
         self._memory: tuple[int, int] | None = None
-        self._compiled: set[tuple[int, int]] = set()
+        self._issue_s = 0.02  # what the host takes to launch a step kernel by kernel, of late
+        self._compiled: set[tuple[int, int, int]] = set()
         self._side: torch.cuda.Stream | None = None
         self.capture_s = 0.0
         self.logits: torch.Tensor | None = None  # of the last step that ran without a graph
@@ -63,6 +74,9 @@ class Runner:
         count = self.staging.place(batch)
         rows = self._rows(batch) if captured is None else None
         clock = _events() if self.gpu else _host_clock()
+        if self.gpu and captured is None and batch.tokens <= SHORT_TOKENS:
+            torch.cuda._sleep(int(CYCLES_PER_S * min(MOST_AHEAD_S, 1.3 * self._issue_s)))
+        issued = time.perf_counter()
         clock[0]()
         for move in batch.moves:
             move()
@@ -75,6 +89,8 @@ class Runner:
         else:
             found = self.staging.device[:0]
         clock[1]()
+        if captured is None and batch.tokens <= SHORT_TOKENS:
+            self._issue_s = max(time.perf_counter() - issued, 0.9 * self._issue_s)
         tokens = found[: len(batch.emitting)].tolist()
         gpu_s = clock[2]()
         batch.moves.clear()
@@ -82,9 +98,9 @@ class Runner:
 
     def series(self, batch: Batch, times: int) -> list[float]:
         """GPU seconds of a batch run `times` times back to back: what the host needs to launch it shows once only."""
-        if not self.gpu:
-            return [self.run(batch).gpu_s for _ in range(times)]
         captured = self._captured(batch)
+        if not self.gpu or (captured is None and batch.tokens <= SHORT_TOKENS):
+            return [self.run(batch).gpu_s for _ in range(times)]
         self.cache.batch = batch
         self.staging.send(self.staging.place(batch))
         rows = self._rows(batch) if captured is None else None
@@ -103,17 +119,17 @@ class Runner:
     def _rows(self, batch: Batch) -> torch.Tensor | None:
         """Rows that emit, on the device; None for all."""
         rows = batch.emitting
-        if len(rows) == batch.tokens:
+        if len(rows) == batch.tokens or not batch.chunks:
             return None
         return torch.tensor(rows, dtype=torch.int64, device=self.decoder.device)
 
     def _compile(self, batch: Batch) -> None:
         """Let the kernels of a new size of decodes be compiled before they are timed: one layer of nothing."""
-        key = (batch.padded, batch.width)
+        key = (batch.padded, batch.width, -1)
         if not self.gpu or not self.cache.graphed or not batch.padded or key in self._compiled:
             return
         begun = time.perf_counter()
-        blank = self.cache.blank(*key, 1)
+        blank = self.cache.blank(batch.padded, batch.width, 1)
         self.staging.send(self.staging.place(blank))
         shape = self.decoder.shape
         self.cache.attend(0, torch.zeros(batch.padded, shape.qkv_rows, dtype=shape.dtype, device=self.decoder.device))
@@ -159,21 +175,24 @@ class Runner:
         torch.cuda.synchronize()
         side = self._side = self._side or torch.cuda.Stream()  # one for all: cuBLAS keeps a workspace for each
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                self.decoder.next_tokens(ids, self.cache)
+        key, rows = (batch.padded, batch.width, len(batch.chunks)), self._rows(batch)
+        if not batch.frozen or key not in self._compiled:  # a frozen batch of a known size has its kernels
+            with torch.cuda.stream(side):
+                for _ in range(1 if batch.frozen else 2):
+                    self.decoder.next_tokens(ids, self.cache, rows)
+            self._compiled.add(key)
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(side):  # `torch.cuda.graph` would also empty the allocator's cache each time
             graph.capture_begin(*(() if self._memory is None else (self._memory,)), capture_error_mode="thread_local")
             try:
-                tokens, _ = self.decoder.next_tokens(ids, self.cache)
+                tokens, _ = self.decoder.next_tokens(ids, self.cache, rows)
             finally:
                 graph.capture_end()
         torch.cuda.synchronize()
         self._memory = self._memory or graph.pool()
-        return Captured(graph, tokens)
+        return Captured(graph, tokens, rows)
 
 
 Timer = tuple[Callable[[], None], Callable[[], None], Callable[[], float]]

@@ -163,3 +163,30 @@ def test_bad_devices_are_refused(name: str, says: str) -> None:
 def test_an_unknown_tier_is_refused() -> None:
     with pytest.raises(UserError, match="machine h100: unknown tier 'flash'; there are: dram, hbm"):
         find.machine("h100").tier("flash")
+
+
+def test_a_file_with_more_devices_and_a_plus_in_its_name(box: Path) -> None:
+    (box / "a+b.yaml").write_text((box / "box.yaml").read_text())
+    machine = find.machine("./a+b.yaml+cxl")
+    assert [tier.name for tier in machine.tiers] == ["hbm", "dram", "flash", "cxl"]
+
+
+def test_devices_are_written_off_over_three_years() -> None:
+    """A drive of 700 USD over 26,298 hours, shared by the chips beside it."""
+    rent = find.machine("h100").price_usd_per_h
+    assert find.machine("h100+2nvme").price_usd_per_h == pytest.approx(rent + 2 * 700 / 26_298)
+    assert find.machine("h100x8+2nvme").price_usd_per_h == pytest.approx(rent + 2 * 700 / 26_298 / 8)
+    assert find.machine("h100+rdma").price_usd_per_h == rent
+
+
+def test_files_of_devices_are_named_in_provenance() -> None:
+    names = find.data_files("h100+2nvme", "llama-3-8b")
+    assert "hardware/drives/samsung-pm9a3.yaml" in names
+
+
+@pytest.mark.parametrize("name", find.device_names())
+def test_every_device_makes_a_tier(name: str) -> None:
+    tier = find.machine(f"h100+{name}").tiers[-1]
+    assert tier.capacity_bytes > 0
+    assert 0 < tier.read_bytes_per_s <= 63e9
+    assert tier.read_latency_s > 0

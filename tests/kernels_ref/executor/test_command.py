@@ -46,7 +46,7 @@ def test_a_run_from_the_command_line(files: tuple[str, str]) -> None:
         ({"prefix_cache": "radix"}, "full", "torch:device=cpu", "set prefix_cache=hash"),
         ({}, "full", "torch:device=tpu", "unknown device 'tpu'"),
         ({}, "full", "torch:devise=cpu", "unknown parameter 'devise': did you mean device?"),
-        ({"kv_blocks": 10**8}, "full", "torch:device=cpu", "--set kv_blocks=N takes fewer"),
+        ({"kv_blocks": 10**7}, "full", "torch:device=cpu", "--set kv_blocks=N takes fewer"),
     ],
 )
 def test_mistakes(
