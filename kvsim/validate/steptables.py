@@ -59,7 +59,7 @@ def _bytes(chip: str, rows: Sequence[Priced]) -> Iterator[str]:
 def replay_lines(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> Iterator[str]:
     """Each replay in lockstep and free-running."""
     yield "replays in lockstep: the model on the executed batches; sums of all, of decodes, of steps with prompts"
-    yield f"(long, and short: at most {PACED_BY_HOST} tokens, with their share of the executed time); then of single steps"
+    yield f"(long; short: at most {PACED_BY_HOST} tokens, with their share of the executed time); then of single steps"
     heads = f"{'total':>9}{'decode':>9}{'long':>9}{'short':>9}{'share':>7}{'median':>8}{'p90':>8}{'worst':>9}"
     yield f"{'chip':<10}{'replay':<22}{'steps':>7}{heads}  preempted"
     for one in found:
