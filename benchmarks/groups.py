@@ -24,10 +24,10 @@ class Budgets(Retention):
 
     count: int
 
-    def kinds(self, geo: Geometry) -> tuple[LayerKind, ...]:
-        return tuple(LayerKind(geo.model.layers // self.count, (geo.kv_heads,)) for _ in range(self.count))
+    def label(self, geo: Geometry, layer: int) -> object:
+        return layer * self.count // geo.model.layers
 
-    def kept(self, prompt: int, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+    def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         windows = np.arange(1, self.count + 1) * 1024
         return np.minimum(context, windows.reshape(-1, *[1] * context.ndim))[:, None]
 

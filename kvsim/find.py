@@ -5,6 +5,8 @@ import importlib
 import re
 import sys
 import traceback
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -12,11 +14,15 @@ from typing import Any
 
 from kvsim.cost.calibration import NOTHING, Calibrated, Calibration
 from kvsim.errors import UserError, unknown
+from kvsim.specs.devices import Attached, Drive, Expander, Store
+from kvsim.specs.graph import Device, Node, tier_name
 from kvsim.specs.hardware import Chip, Host, Link, Machine, System
 from kvsim.specs.load import Spec, load
 from kvsim.specs.model import Model
 
+_WRITTEN_OFF_H = 3 * 8766.0
 ROOT = Path(__file__).resolve().parent.parent
+EXECUTORS = ("model", "torch")
 
 
 def names(folder: str) -> list[str]:
@@ -36,19 +42,62 @@ def _part(what: str, value: Any, kind: type[Spec], folder: str) -> Any:
     return value if isinstance(value, kind) else load(kind, _path(what, value, folder))
 
 
-def _base(name: str) -> tuple[str, int]:
-    """`h100x8` -> ("h100", 8)."""
+DEVICES: dict[str, tuple[str, type[Spec]]] = {
+    "drive": ("hardware/drives", Drive),
+    "memory": ("hardware/memories", Expander),
+    "store": ("hardware/stores", Store),
+}
+
+
+def _base(name: str) -> tuple[str, int, list[str]]:
+    """`h100x8+2nvme` -> ("h100", 8, ["2nvme"]); a file's own name may hold a plus."""
+    file = re.fullmatch(r"(.+\.ya?ml)((?:\+[^+/]*)*)", name)
+    name, *more = [file[1], *file[2].split("+")[1:]] if file else name.split("+")
     many = re.fullmatch(r"(.+?)x([1-9]\d*)", name)
-    return (many[1], int(many[2])) if many and many[1] in names("hardware/systems") else (name, 1)
+    return (many[1], int(many[2]), more) if many and many[1] in names("hardware/systems") else (name, 1, more)
+
+
+def device_names() -> list[str]:
+    """What `+` may add to a machine: short names, then every drive, memory and store by its file's name."""
+    return [*names("hardware/parts"), *(name for folder, _ in DEVICES.values() for name in names(folder))]
+
+
+def _attached(text: str) -> tuple[str, Attached]:
+    """(name, device) of what `+text` adds: `2nvme` is two of hardware/parts/nvme.yaml, or of a drive of that name."""
+    many = re.fullmatch(r"([1-9]\d{0,2})?([a-z].*)", text)
+    count, name = (int(many[1] or 1), many[2]) if many else (1, text)
+    if name in names("hardware/parts"):
+        found = load(Attached, ROOT / "hardware/parts" / f"{name}.yaml")
+        return name, found.model_copy(update={"count": found.count * count})
+    for kind, (folder, _) in DEVICES.items():
+        if name in names(folder):
+            return name, Attached.model_validate({kind: name, "count": count})
+    raise unknown("device", name, device_names(), "hw: +")
+
+
+def _device(name: str, attached: Attached) -> Device:
+    """A device with its own file and its link's read."""
+    what = next(kind for kind in DEVICES if getattr(attached, kind) is not None)
+    folder, kind = DEVICES[what]
+    own = _part(what, getattr(attached, what), kind, folder)
+    link = _part("link", attached.link or own.link, Link, "hardware/links")
+    device = Device(name, own, link, attached.to, attached.count, attached.tier or "")
+    return device if attached.tier else replace(device, tier=tier_name(device.kind))
 
 
 def data_files(hw: str, model: str) -> dict[str, Path]:
     """The files that describe a machine and a model, by their names in a report's provenance."""
-    path = _path("hw", _base(hw)[0], "hardware/systems")
+    base, _, more = _base(hw)
+    path = _path("hw", base, "hardware/systems")
     system = load(System, path)
-    parts = [(system.chip, "chips"), (system.host_link, "links"), *((link, "links") for link in system.peer_links)]
+    parts: list[tuple[Any, str]] = [(system.chip, "chips"), (system.host_link, "links"), (system.host, "hosts")]
+    parts += [(link, "links") for link in system.peer_links]
     found = [path, _path("model", model, "workloads/models")]
-    for part, folder in (*parts, (system.host, "hosts")):
+    for _, attached in [*system.devices.items(), *map(_attached, more)]:
+        for key, (folder, _) in DEVICES.items():
+            if one := getattr(attached, key):
+                parts.append((one, folder.removeprefix("hardware/")))
+    for part, folder in parts:
         if isinstance(part, str):
             found.append(_path("part", part, f"hardware/{folder}"))
             lenders = dict.fromkeys((part, calibrated(part).lender or part))
@@ -87,30 +136,59 @@ def _curves(named: Any) -> Calibrated:
     return calibrated(named) if isinstance(named, str) and "/" not in named else NOTHING
 
 
+def _devices_usd_per_h(devices: Iterable[Device]) -> float:
+    """Drives and memories written off over three years: rents are asked for chips alone."""
+    return sum(device.price_usd for device in devices) / _WRITTEN_OFF_H
+
+
 @cache
 def machine(name: str) -> Machine:
-    """The system `h100`, N chips of it (`h100x8`), or a user's file (`./mine.yaml`)."""
-    base, times = _base(name)
+    """The system `h100`, N chips of it (`h100x8`), more devices (`h100+2nvme`), or a user's file (`./mine.yaml`)."""
+    base, times, more = _base(name)
     if times not in (1, 2, 4, 8):
         raise UserError(f"hw {name!r}: a system has 1, 2, 4 or 8 chips, but got {times}")
     system = load(System, _path("hw", base, "hardware/systems"))
-    return Machine(
+    attached = [*system.devices.items(), *map(_attached, more)]
+    if twice := [one for i, (one, _) in enumerate(attached) if one in (other for other, _ in attached[:i])]:
+        raise UserError(f"hw {name!r}: {twice[0]} is attached twice; write a count before it, such as 2{twice[0]}")
+    devices = tuple(_device(key, one) for key, one in attached)
+    found = Machine(
         name=name,
         chip=_part("chip", system.chip, Chip, "hardware/chips"),
         chips=system.chips * times,
         host_link=_part("link", system.host_link, Link, "hardware/links"),
         peer_links=tuple(_part("link", link, Link, "hardware/links") for link in system.peer_links),
         host=_part("host", system.host, Host, "hardware/hosts"),
-        price_usd_per_h=system.price,
+        price_usd_per_h=system.price + _devices_usd_per_h(devices) / (system.chips * times),
         curves=_curves(system.chip),
         peer_curves=tuple(_curves(link) for link in system.peer_links),
+        host_curves=_curves(system.host_link),
+        chip_to=system.chip_to,
+        switches=tuple(
+            Node(key, _part("link", one.link, Link, "hardware/links"), one.to) for key, one in system.switches.items()
+        ),
+        devices=devices,
     )
+    _ = found.tiers  # refuses a graph that has a fault
+    return found
 
 
 @cache
 def model(name: str) -> Model:
     """The model `llama-3-8b`, or a user's file (`./mine.yaml`)."""
     return load(Model, _path("model", name, "workloads/models"))
+
+
+@cache
+def profile(name: str) -> dict[str, Any]:
+    """Figures that were measured for a policy, by name; nothing for most."""
+    path = ROOT / "workloads/profiles" / f"{name}.yaml"
+    if not path.is_file():
+        return {}
+    from kvsim.traits.profile import Figure, Profile
+
+    found = load(Profile, path)
+    return {key: Figure(tuple(one.values), one.spread, one.source) for key, one in found.figures.items()}
 
 
 def paper_names(folder: str) -> list[str]:
@@ -137,6 +215,30 @@ def paper(what: str, folder: str, name: str) -> type[Any]:
     if len(own) != 1:
         raise RuntimeError(f"{module.__name__} must define one public class, but defines {len(own)}")
     return own[0]
+
+
+def kernels(name: str, what: str) -> ModuleType:
+    """The module `kernels_ref.<name>`, which needs torch and triton.
+
+    Raises:
+        UserError: they are not installed; `what` is what needs them.
+    """
+    try:
+        return importlib.import_module(f"kernels_ref.{name}")
+    except ImportError as missing:
+        raise UserError(f"{what}: needs the extra `kernels` (torch, triton): {missing}") from None
+
+
+def executor(text: str) -> Any:
+    """What makes the executor that `text` names, such as `torch` or `torch:device=cpu`; None for the cost model.
+
+    Raises:
+        UserError: there is none of that name, or what it needs is missing.
+    """
+    name, *pairs = text.strip().split(":")
+    if name not in EXECUTORS:
+        raise unknown("executor", name, EXECUTORS)
+    return None if name == "model" else kernels(f"executor.{name}_executor", f"executor {name}").factory(pairs)
 
 
 def _own_module(what: str, path: Path) -> ModuleType:

@@ -8,8 +8,9 @@ import numpy as np
 
 from kvsim import find
 from kvsim.cost import kernels
-from kvsim.cost.op import D2H, H2D, Num, Op
+from kvsim.cost.op import D2H, H2D, NIC, Num, Op
 from kvsim.cost.rates import Rates
+from kvsim.cost.source import DATASHEET
 from kvsim.errors import UserError, unknown
 from kvsim.specs.hardware import DTYPE_BYTES
 
@@ -31,7 +32,7 @@ class OneOp:
 
 
 def _gemm(*, m: Num, n: Num, k: Num, dtype: str = "bf16") -> Op:
-    return kernels.gemm("gemm", m, n, k, _dtype(dtype))  # type: ignore[arg-type]
+    return kernels.gemm("gemm", m, n, k, _dtype(dtype))
 
 
 def _attention_decode(
@@ -56,16 +57,20 @@ def _attention_prefill(*, batch: Any, new: Any, past: Any = 0, heads: Any, kv_he
     return kernels.attention_prefill("attention_prefill", batch * pairs * 4 * heads * head_dim, moved, 1, 1, shape)
 
 
-def _copy(*, bytes: Num, lane: str = H2D) -> Op:
-    if lane not in (H2D, D2H):
-        raise UserError(f"op copy: lane must be {H2D} or {D2H}, but got {lane!r}")
-    return kernels.copy("copy", lane, bytes)
+def _copy(*, bytes: Num, lane: str = H2D, request_bytes: Num = 0, queue_depth: Num = 0) -> Op:
+    if lane not in COPY_LANES:
+        raise UserError(f"op copy: lane must be {', '.join(COPY_LANES[:-1])} or {COPY_LANES[-1]}, but got {lane!r}")
+    grain = {"request_bytes": request_bytes, "queue_depth": queue_depth}
+    if any(np.ndim(value) for value in grain.values()):
+        raise UserError("op copy: request_bytes and queue_depth must be single numbers")
+    return kernels.copy("copy", lane, bytes, shape={name: value for name, value in grain.items() if value})
 
 
 def _all_reduce(*, bytes: Num, gpus: int) -> Op:
     return kernels.all_reduce("all_reduce", bytes, gpus)
 
 
+COPY_LANES = (H2D, D2H, "nvme_read", "nvme_write", "cxl", NIC)
 KINDS: dict[str, Callable[..., Op]] = {
     "gemm": _gemm,
     "attention_prefill": _attention_prefill,
@@ -84,14 +89,17 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
 
     Args:
         kind: gemm (m n k dtype), attention_decode (batch context heads kv_heads head_dim kv_dtype), attention_prefill
-            (batch new past heads kv_heads head_dim), copy (lane bytes), all_reduce (bytes gpus).
+            (batch new past heads kv_heads head_dim), copy (lane bytes, and of a drive request_bytes queue_depth),
+            all_reduce (bytes gpus), load (context model tier policy level).
         shape: its arguments: positive numbers, or arrays of one shape.
 
     Raises:
         UserError: an unknown Op, argument or machine, a figure that is not positive.
     """
+    if kind == "load":
+        return _load(hw, shape)
     if kind not in KINDS:
-        raise unknown("op", kind, KINDS)
+        raise unknown("op", kind, [*KINDS, "load"])
     known = KINDS[kind].__kwdefaults__ or {}
     names = KINDS[kind].__code__.co_varnames[: KINDS[kind].__code__.co_kwonlyargcount]
     for key in shape:
@@ -123,9 +131,26 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
     return OneOp(seconds, ideal, ideal / seconds, bound, source.text, source.expected_error)
 
 
+def _load(hw: str, shape: dict[str, Any]) -> OneOp:
+    """The way of a context's cache from a tier to HBM."""
+    from kvsim.oneload import load
+
+    names = ("context", "model", "tier", "policy", "level")
+    for key in shape:
+        if key not in names:
+            raise unknown("argument", key, names, "op load")
+    if missing := [name for name in ("context", "model") if name not in shape]:
+        raise UserError(f"op load: needs {' '.join(missing)}; it takes {' '.join(names)}")
+    found = load(hw=hw, **shape)
+    return OneOp(
+        found.seconds, found.roofline_s, found.roofline_s / found.seconds, found.bound, DATASHEET.text,
+        DATASHEET.expected_error,
+    )  # fmt: skip
+
+
 def _positive(kind: str, key: str, value: Any) -> Num:
     array = np.asarray(value)
-    least = 0 if key == "past" else np.finfo(float).tiny
+    least = 0 if key in ("past", "request_bytes", "queue_depth") else np.finfo(float).tiny
     if array.dtype.kind not in "iuf" or array.size == 0 or not np.all(np.isfinite(array)) or np.any(array < least):
         raise UserError(f"op {kind}: {key} must be a positive number, but got {value!r}")
     if np.any(array > _MOST):

@@ -13,7 +13,7 @@ import numpy as np
 from kvsim import find
 from kvsim.cost.kernels import copy
 from kvsim.cost.op import D2H, H2D, Op
-from kvsim.cost.rates import Rates
+from kvsim.cost.rates import ON_CHIP, Rates
 from kvsim.engine.capacity import capacity
 from kvsim.errors import UserError
 from kvsim.onestep import Step, step
@@ -127,7 +127,7 @@ def _row(
     room = capacity(machine, layout, serving_preset(SERVING)).pool_bytes
     most = {
         HBM: machine.chip.memory.capacity - layout.geo.model.weight_bytes / layout.geo.tp - layout.static_bytes,
-        **({} if home == HBM else {home: machine.host.memory.capacity / machine.chips}),
+        **({} if home == HBM else {home: machine.tier(home).capacity_bytes / machine.chips}),
     }
     peak = Costs(
         _sessions([most[HBM], most[home]], held, held),
@@ -166,8 +166,8 @@ def _peak_s(steps: Step, rates: Rates) -> float:
 
 def _terms(op: Op, rates: Rates) -> list[tuple[str, Any]]:
     """(resource, seconds) of an Op."""
-    if op.lane in (H2D, D2H):
-        return [(op.lane, op.count * op.bytes / rates.host_link.bandwidth)]
+    if op.lane not in ON_CHIP:
+        return [(op.lane, op.count * op.bytes / rates.lane(op.lane).peak_bytes_per_s)]
     tensor = [(unit, flops) for unit, flops in op.flops.items() if unit != "alu"]
     found = [("tensor cores", op.count * flops / rates.chip.peak.of(unit)) for unit, flops in tensor]
     return [*found, ("memory", op.count * op.bytes / rates.chip.memory.bandwidth)]

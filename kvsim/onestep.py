@@ -7,14 +7,16 @@ import numpy as np
 
 from kvsim import find
 from kvsim.cost import cacheops
-from kvsim.cost.dense import dense_ops
-from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
+from kvsim.cost.dense import dense_ops, head_ops, parted_ops
+from kvsim.cost.op import GPU, PEER, Num, Op
+from kvsim.cost.overheads import NONE, Overheads, launches, step_terms
 from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
 from kvsim.traits.layout import Ints, Layout
-from kvsim.traits.placement import overlapped
+from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
+from kvsim.traits.trait import Chunk
 
 PHASES = ("prefill", "decode", "mixed")
 
@@ -31,6 +33,13 @@ class Step:
     lanes: dict[str, Num]
     kv_bytes: dict[str, Num]
     assumptions: tuple[str, ...]
+    serving: str = ""
+    engine_terms: dict[str, float] | None = None
+
+    @property
+    def engine_seconds(self) -> float | None:
+        """Seconds of the step in an engine, its host and gaps included; None where no serving preset was named."""
+        return None if self.engine_terms is None else sum(self.engine_terms.values())
 
     @property
     def bound(self) -> str:
@@ -60,8 +69,10 @@ class Step:
             }
             for op, seconds, bound, source in zip(self.ops, self.op_seconds, self.bounds, self.sources, strict=True)
         ]
+        engine = {"serving": self.serving, "seconds": self.engine_seconds, "terms": self.engine_terms}
         return {
             "seconds": _plain(self.seconds),
+            **({"engine": engine} if self.engine_terms is not None else {}),
             "bound": self.bound,
             "ops": ops,
             "lanes": {lane: _plain(seconds) for lane, seconds in self.lanes.items()},
@@ -86,6 +97,7 @@ def step(
     fidelity: str = "ideal",
     block_tokens: int = 16,
     weight_dtype: str = "",
+    serving: str = "",
 ) -> Step:
     """One step of one replica.
 
@@ -95,9 +107,10 @@ def step(
             and one prefill chunk of `chunk` tokens on top of `past` earlier ones.
         batch, context, generated: whole numbers, or integer arrays of one shape: seconds and Ops are then arrays.
         tp: chips that share the model; 0 for all of the system.
+        serving: a preset whose engine the step is one of: `engine_terms` then says what it costs beyond its Ops.
 
     Raises:
-        UserError: an unknown name, a figure out of range.
+        UserError: an unknown name, a figure out of range, an array with `serving`.
     """
     if phase == "session":
         raise UserError("phase session is no single step: kvsim.session has its costs")
@@ -113,9 +126,10 @@ def step(
     layout = Layout(named_policy(policy, fidelity), spec, tp, block_tokens)
     sequences, tokens = _count("batch", batch), _count("context", context)
     rates = Rates.of(machine, tp)
+    beside: list[Op] = []
     if phase == "prefill":
-        ops = _prefill(layout, sequences, tokens, 0, whole=True)
-        ops += dense_ops(layout.geo, sequences * tokens, sequences)
+        others = _prefill(layout, sequences, tokens, 0, whole=True)
+        decodes, new, heads = 0, sequences * tokens, sequences
         held = layout.allocated_while_prefilling(np.atleast_1d(tokens)) * np.atleast_1d(sequences)
         kv_bytes = _tiers(layout, held)
     else:
@@ -126,73 +140,124 @@ def step(
         kv_bytes = _tiers(layout, rows[[layout.hbm_row, layout.home_row]])
         rows = rows if np.ndim(tokens) or np.ndim(sequences) else rows[:, 0]
         extra, more = 0, 0
-        ops = []
+        others = []
         fetched = rows[layout.link_row] if layout.offloaded else 0
         returned = fetched if layout.policy.placement.returns_everything() else sequences * layout.moved_token_bytes
         if phase == "mixed":
             extra, more = int(_count("chunk", chunk)), 1
             before = int(_count("past", past, 0))
-            ops = _prefill(layout, 1, extra, before, whole=False)
-            fetched = fetched + before * layout.moved_token_bytes
+            others = _prefill(layout, 1, extra, before, whole=False)
+            fetched = fetched + before * layout.past_token_bytes
             returned = returned + extra * layout.moved_token_bytes
-        ops = (
-            dense_ops(layout.geo, sequences + extra, sequences + more)
-            + _decode(layout, sequences, rows, more > 0)
-            + ops
-        )
+        decodes, new, heads = sequences, extra, sequences + more
+        others = _decode(layout, sequences, rows, more > 0) + others
+        beside = _beside(layout, sequences, rows)
         if layout.offloaded:
-            ops += cacheops.link_ops(layout, fetched, returned)
-    return _assemble(layout, rates, ops, kv_bytes, machine.name, tp)
+            others += cacheops.link_ops(layout, fetched, returned)
+    overheads = _overheads(serving)
+    if overheads.joins_past and phase == "mixed":
+        others += [
+            cacheops.joined_past(layout, part, cacheops.pairs(extra, before, seen)[1])
+            for kind in layout.kinds
+            for seen, part in layout.reading(kind)
+        ]
+    ops = _dense(layout, decodes, new, heads, overheads) + others
+    found = _assemble(layout, rates, ops, beside, kv_bytes, machine.name, tp)
+    if not serving:
+        return found
+    width, prompts = decodes + new, phase != "decode"
+    if any(map(np.ndim, (found.seconds, width, heads))):
+        raise UserError("serving: an engine's terms are of one step: give whole numbers, no arrays")
+    empty = 0 if layout.passes and new else overheads.padded(int(width), prompts) - width
+    padded = _dense(layout, decodes + empty, new, heads, overheads) + others
+    work_s = float(_assemble(layout, rates, padded, beside, kv_bytes, machine.name, tp).seconds)
+    count = overheads.launched(int(width), prompts, launches(padded, (GPU, PEER)), layout.geo.model.layers)
+    terms = step_terms(overheads, work_s, float(found.seconds), count, int(heads))
+    return replace(found, serving=serving, engine_terms=terms)
+
+
+def _overheads(serving: str) -> Overheads:
+    if not serving:
+        return NONE
+    from kvsim.replay import serving_preset
+
+    return serving_preset(serving).overheads
+
+
+def _dense(layout: Layout, decodes: Num, new: Num, rows: Num, overheads: Overheads) -> list[Op]:
+    """What does not touch the cache: of decoding sequences, and of chunks as far as the prefill lets them pass."""
+    if layout.passes and (np.ndim(new) or new):
+        return parted_ops(layout.geo, decodes, new, layout.passes, overheads) + head_ops(layout.geo, rows, overheads)
+    return dense_ops(layout.geo, decodes + new, rows, overheads)
 
 
 def _decode(layout: Layout, sequences: Num, rows: Ints, beside_chunk: bool) -> list[Op]:
     many, ops = len(layout.kinds), []
     for k, kind in enumerate(layout.kinds):
-        if layout.linear:
-            moved, work = rows[k] * layout.read_token_bytes, rows[k] * (layout.key_dim + layout.value_dim)
-        else:
-            moved, work = rows[many + k], rows[2 * many + k]
-        ops += cacheops.decode_ops(layout, kind, sequences, rows[k], moved, work, beside_chunk)
+        sums = layout.sums(k, sequences, tuple(rows[k : layout.hbm_row : many]))
+        ops += cacheops.decode_ops(layout, kind, sums, beside_chunk)
+    return ops
+
+
+def _beside(layout: Layout, sequences: Num, rows: Ints) -> list[Op]:
+    """Attention of decodes on lanes beside the chip."""
+    many, ops = len(layout.kinds), []
+    for k, kind in enumerate(layout.kinds):
+        ops += cacheops.beside_ops(layout, kind, layout.sums(k, sequences, tuple(rows[k : layout.hbm_row : many])))
     return ops
 
 
 def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> list[Op]:
-    limit, ops, policy = layout.policy.retention.prefill_limit(), [], layout.policy
+    ops, prefill = [], layout.policy.prefill
     for kind in layout.kinds:
-        seen = min((w for w in (kind.window, limit) if w is not None), default=None)
-        pairs, attended = cacheops.pairs(new, past, seen)
-        ops += cacheops.chunk_ops(layout, kind, prompts * new, prompts * pairs, prompts * attended)
-        if whole and not np.ndim(new):
-            kv_bytes = int(new) * layout.geo.kv_heads * layout.head_token_bytes
-            ops += [
-                replace(op, count=op.count * int(np.max(prompts)))
-                for op in policy.retention.end_ops(layout.geo, kind, int(new), kv_bytes)
-            ]
+        for seen, part in layout.reading(kind):
+            pairs, attended = cacheops.pairs(new, past, seen)
+            ops += cacheops.chunk_ops(layout, part, Chunk(prompts * new, prompts * pairs, prompts * attended))
+    pairs, attended = cacheops.pairs(new, past, None)
+    ops += prefill.reading_ops(layout.geo, Chunk(prompts * new, prompts * pairs, prompts * attended))
+    if whole:
+        ops += [op.times(prompts) for op in cacheops.end_ops(layout, new)]
     if layout.offloaded and whole:
         token = layout.moved_token_bytes
-        ops += cacheops.link_ops(layout, prompts * past * token, prompts * new * token)
+        ops += cacheops.link_ops(layout, prompts * past * layout.past_token_bytes, prompts * new * token)
     return ops
 
 
-def _assemble(layout: Layout, rates: Rates, ops: list[Op], kv_bytes: dict[str, Num], machine: str, tp: int) -> Step:
-    seconds = tuple(rates.seconds(op) for op in ops)
+def _assemble(
+    layout: Layout, rates: Rates, ops: list[Op], beside: list[Op], kv_bytes: dict[str, Num], machine: str, tp: int
+) -> Step:
+    """`ops` overlap where the placement streams; `beside` come one after the other, and the chip waits for them."""
     lanes: dict[str, Num] = {}
-    for op, value in zip(ops, seconds, strict=True):
+    streams: dict[str, Num] = {GPU: 0.0}
+    waits: Num = 0.0
+    seconds = tuple(rates.seconds(op) for op in (*ops, *beside))
+    for index, (op, value) in enumerate(zip((*ops, *beside), seconds, strict=True)):
         lanes[op.lane] = lanes.get(op.lane, 0.0) + value
-    gpu = lanes.get(GPU, 0.0) + lanes.get(PEER, 0.0)
-    total = gpu
+        if index < len(ops):
+            lane = GPU if op.lane == PEER else op.lane
+            streams[lane] = streams.get(lane, 0.0) + value
+        else:
+            waits = waits + value
+    total = streams[GPU]
     if layout.offloaded:
         units = layout.policy.placement.units(layout.geo)
-        together, h2d, d2h = _alike(gpu, lanes[H2D], lanes[D2H])
-        total = overlapped(together, h2d, d2h, units)
+        total = overlapped(slowed(list(_alike(*streams.values()))), units) + waits
+    ops = ops + beside
     sources = tuple(rates.source(op) for op in ops)
     assumed = [
         f"{tp} of {machine}'s chips; all figures are of one chip" if tp > 1 else f"one chip of {machine}",
         *notes((op.kind, source) for op, source in zip(ops, sources, strict=True)),
         "GPU work only: no host time, launches captured in CUDA graphs",
     ]
+    if layout.policy.assumed:
+        assumed.append(f"assumed, not measured: {'; '.join(layout.policy.assumed)}")
     if layout.offloaded:
-        assumed.append("copies overlap compute unit by unit, double-buffered, from pinned host memory")
+        assumed.append(
+            "copies overlap compute unit by unit, double-buffered, from pinned host memory; kernels are "
+            f"{SLOWED_BY_COPIES:.1%} slower beside them"
+        )
+    if beside:
+        assumed.append("the chip waits for attention beside it, layer by layer: no second batch fills the gap")
     bounds = tuple(rates.bound(op) for op in ops)
     return Step(total, tuple(ops), seconds, bounds, sources, lanes, kv_bytes, tuple(assumed))
 

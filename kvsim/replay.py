@@ -10,11 +10,15 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from kvsim import find
 from kvsim.cost.source import DATASHEET, Source, notes
 from kvsim.engine.check import checker
+from kvsim.engine.executor import ExecutorFactory
 from kvsim.engine.serving import Serving
 from kvsim.engine.simulate import Observer, Simulation, simulate
+from kvsim.engine.tierspec import tier_specs
 from kvsim.errors import UserError, unknown
 from kvsim.report.bound import bound
 from kvsim.report.summary import summarize
+from kvsim.report.tierwords import tier_notes
+from kvsim.specs.hardware import Machine
 from kvsim.traces.loop import is_closed, note, paced, reuse_notes
 from kvsim.traces.reuse import with_outputs
 from kvsim.traces.trace import Trace
@@ -68,6 +72,8 @@ def run(
     reuse: str = "outputs",
     observers: tuple[Observer, ...] = (),
     progress: Callable[[int, int], None] | None = None,
+    executor: str | ExecutorFactory | None = None,
+    machine: Machine | None = None,
 ) -> Report:
     """Replay a trace on a machine under a policy.
 
@@ -86,6 +92,9 @@ def run(
         reuse: "outputs": what was generated is cached for the next turn; "prompts": only prompts are.
         observers: called after each span of steps.
         progress: called now and then with the requests that have arrived, and with all of them.
+        executor: what runs a replica's steps instead of the cost model: "torch", or what makes one
+            (`kvsim.engine.executor`).
+        machine: that which `hw` names, if it is to be another than the file's: with other curves, say.
 
     Raises:
         UserError: anything that a user can mend.
@@ -114,7 +123,7 @@ def run(
         key: (getattr(workload, key, None) or DEFAULTS[key]) if value is None else value for key, value in given.items()
     }
     settings = {**(getattr(workload, "set", None) or {}), **(settings or {})}
-    machine, chosen = find.machine(names["hw"]), named_policy(names["policy"], fidelity)
+    machine, chosen = machine or find.machine(names["hw"]), named_policy(names["policy"], fidelity)
     copies = (getattr(workload, "replicas", None) or 1) if replicas is None else replicas
     chips = machine.chips if tp is None else tp
     if chips < 1 or machine.chips % chips:
@@ -133,6 +142,7 @@ def run(
     if preset.prefix_caching and chosen.reuse == "prefix" and reuse == "outputs":
         extended = with_outputs(trace)
         trace = replace(extended, notes=(*trace.notes, *reuse_notes(trace, extended)))
+    runs = find.executor(executor) if isinstance(executor, str) else executor
     total = len(trace)
     simulation = simulate(
         trace,
@@ -148,6 +158,7 @@ def run(
         concurrency=concurrency,
         observers=(*observers, *((checker,) if check else ())),
         progress=None if progress is None else lambda arrived: progress(arrived, total),
+        executor=runs,
     )
     names["trace"] = trace.name
     figures = summarize(simulation, warmup_s)
@@ -225,16 +236,19 @@ def assumptions(run: Simulation, fidelity: str, copies: int, sources: tuple[tupl
     found.append(shape + (" (one over all chips; --tp for smaller ones)" if tp == machine.chips > 1 else ""))
     found += notes(sources or (("gemm", DATASHEET),))
     found.append(f"policy at {fidelity} fidelity")
+    if layout.policy.assumed:
+        found.append(f"assumed, not measured: {'; '.join(layout.policy.assumed)}")
     found.append(
-        f"host time {serving.cpu_step_s * 1e3:g} ms a step and {serving.cpu_seq_s * 1e6:g} us a sequence"
-        f"{', hidden behind the step before' if serving.asynchronous else ''}; "
-        f"{serving.api_s * 1e3:g} ms before the queue"
+        f"host: scheduling {serving.schedule_step_s * 1e3:g} ms a step and {serving.schedule_seq_s * 1e6:g} us a "
+        f"sequence, inputs {serving.prepare_step_s * 1e3:g} ms{', hidden by the step before' * serving.asynchronous}; "
+        f"{serving.gap_s * 1e3:g} ms between steps; {serving.api_s * 1e3:g} ms for HTTP and tokenizer"
     )
     found.append("outputs have the trace's lengths (a server given max_tokens and told to ignore EOS)")
     if serving.prefix_caching and layout.policy.reuse == "none":
         found.append("this policy's cache cannot be shared between requests: no prefix hits")
     elif serving.prefix_caching and trace.blocks is None:
         found.append("the trace has no prefix hashes: no hits between requests")
+    found += tier_notes(serving, [machine.tier(spec.name).kind for spec in tier_specs(serving.tiers)])
     longest = int((run.columns.prompt_tokens + run.columns.output_tokens).max())
     if longest > model.max_context:
         found.append(

@@ -10,7 +10,7 @@ from typing import Any
 
 from kvsim import find
 from kvsim.cost.op import D2H, GPU, H2D, PEER
-from kvsim.cost.rates import Rates
+from kvsim.cost.rates import ON_CHIP, Rates
 from kvsim.errors import UserError
 from kvsim.onestep import Step, step
 from kvsim.specs.hardware import Machine
@@ -19,6 +19,7 @@ PHASES = ("prefill", "decode")
 GROUPS = ("linear", "attention", "pass", "link", "step")
 _GROUP = {"gemm": "linear", "attention_prefill": "attention", "attention_decode": "attention", "elementwise": "pass"}
 _MOST_STEPS = 64
+_NAMES = {H2D: "host to GPU", D2H: "GPU to host", "nvme_read": "flash reads", "nvme_write": "flash writes"}
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,8 @@ def roofline(
 def roofs(machine: Machine, tp: int = 0) -> list[Roof]:
     """Every memory and link that a chip's Ops use; the host link in each direction."""
     rates = Rates.of(machine, tp or machine.chips)
-    host = rates.host_link.bandwidth
     found = [Roof(machine.chip.memory.kind, GPU, machine.chip.memory.bandwidth)]
-    found += [Roof("host to GPU", H2D, host), Roof("GPU to host", D2H, host)]
+    found += [Roof(_NAMES.get(lane, one.what), lane, one.peak_bytes_per_s) for lane, one in rates.lanes.items()]
     return [*found, Roof("between chips", PEER, rates.peer.bandwidth)]
 
 
@@ -163,6 +163,8 @@ def _dots(found: Step, rates: Rates, where: tuple[str, str, int]) -> list[Dot]:
         flops = op.count * float(sum(value for unit, value in op.flops.items() if unit != "alu"))
         group = _GROUP.get(op.kind, "link")
         took = float(seconds)
+        if not took:  # rides on another Op
+            continue
         ideal = float(rates.ideal_seconds(op)) / took
         moved = op.count * float(op.bytes)
         known = (bound, source.text, source.expected_error)
@@ -174,7 +176,7 @@ def _dots(found: Step, rates: Rates, where: tuple[str, str, int]) -> list[Dot]:
         op.count * float(value) / rates.chip.peak.of(unit)
         for op in found.ops
         for unit, value in op.flops.items()
-        if unit != "alu"
+        if unit != "alu" and op.lane in ON_CHIP
     )
     for lane in lanes:
         moved = sum(dot.bytes for dot in dots if dot.lane == lane)
@@ -186,6 +188,6 @@ def _dots(found: Step, rates: Rates, where: tuple[str, str, int]) -> list[Dot]:
 
 
 def _bandwidth(rates: Rates, lane: str) -> float:
-    if lane in (H2D, D2H):
-        return rates.host_link.bandwidth
+    if lane not in (GPU, PEER):
+        return rates.lane(lane).peak_bytes_per_s
     return rates.peer.bandwidth if lane == PEER else rates.chip.memory.bandwidth

@@ -23,11 +23,13 @@ UNITS: dict[str, dict[str, float]] = {
     "hz": {p + "Hz": _PREFIX[p] for p in ("", "k", "M", "G")},
     "w": {p + "W": _PREFIX[p] for p in ("", "k", "m")},
     "usd_per_h": {"USD/h": 1.0},
+    "usd": {"USD": 1.0},
+    "iops": {p + "IOPS": f for p, f in _PREFIX.items() if f >= 1},
     "tokens": {"tokens": 1.0, "ktokens": 1e3, "Mtokens": 1e6},
 }
 _PINT_UNIT = {
     "bytes": "byte", "bytes_per_s": "byte/second", "flops_per_s": "flop/second", "s": "second", "hz": "hertz",
-    "w": "watt", "usd_per_h": "USD/hour", "tokens": "token",
+    "w": "watt", "usd_per_h": "USD/hour", "usd": "USD", "iops": "IOPS", "tokens": "token",
 }  # fmt: skip
 
 
@@ -75,7 +77,7 @@ def _parse_with_pint(number: float, unit: str, dimension: str) -> float:
     import pint
 
     registry: pint.UnitRegistry[float] = pint.UnitRegistry()
-    for name in ("flop = []", "USD = []", "token = []"):
+    for name in ("flop = []", "USD = []", "IOPS = []", "token = []"):
         registry.define(name)
     try:
         return float(registry.Quantity(number, unit).to(_PINT_UNIT[dimension]).magnitude)

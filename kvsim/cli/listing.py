@@ -43,6 +43,8 @@ def list_command(what: str, as_json: bool) -> None:
 
 
 def _hardware(entries: list[dict[str, Any]]) -> Iterator[str]:
+    from kvsim import find
+    from kvsim.report.table import wrapped
     from kvsim.report.words import amount, count
 
     yield f"{'name':<10}{'HBM':>9}{'bandwidth':>12}{'bf16':>14}{'host link':>12}{'host DRAM':>11}{'price':>10}  chip"
@@ -54,6 +56,8 @@ def _hardware(entries: list[dict[str, Any]]) -> Iterator[str]:
             f"{amount(entry['host_memory_bytes']):>11}{price:>10}  {entry['about']}"
         )
     yield "Each also as x2, x4 and x8, such as h100x8; a file of your own works the same: --hw ./mine.yaml"
+    devices = ", ".join(find.device_names())
+    yield from wrapped(f"with devices, such as h100+2nvme: {devices}", "  ", "")
 
 
 def _models(entries: list[dict[str, Any]]) -> Iterator[str]:
@@ -76,10 +80,11 @@ def _policies(entries: list[dict[str, Any]]) -> Iterator[str]:
     for entry in entries:
         source = ", ".join(filter(None, (f"arXiv:{entry['arxiv']}" if entry["arxiv"] else "", entry["repository"])))
         named = ":".join([entry["name"], *(f"{key}={value}" for key, value in entry["parameters"].items())])
-        sets = f"sets {', '.join(entry['sets'])}" if entry["sets"] else "sets nothing: what all others are held against"
-        yield f"{entry['name']:<11}{entry['about']}{f' ({source})' if source else ''}: {sets}"
+        sets = ", ".join([*entry["sets"], *(["how the cache travels"] if entry["travels"] else [])])
+        sets = f"sets {sets or 'nothing: what all others are held against'}"
+        yield f"{entry['name']:<21} {entry['about']}{f' ({source})' if source else ''}: {sets}"
         if entry["parameters"]:
-            yield f"{'':<11}{named}  {entry['parameters_about']}"
+            yield f"{'':<22}{named}  {entry['parameters_about']}"
     yield "Compose with +, parameters after a colon: --policy snapkv:capacity=1024+kivi:bits=4"
 
 

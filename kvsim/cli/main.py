@@ -22,7 +22,16 @@ COMMANDS = {
         "roofline_command",
         "Show the Ops of prefill and decode under the roofs of a chip: HBM, host link, peer link.",
     ),
-    "validate": ("kvsim.cli.validate", "validate_command", "Hold predicted kernel times against measured ones."),
+    "calibrate": (
+        "kvsim.cli.calibrate",
+        "calibrate_command",
+        "Measure this machine's GPU: kernels, copies, launches, power; a raw table a class.",
+    ),
+    "validate": (
+        "kvsim.cli.validate",
+        "validate_command",
+        "Hold predictions against what was measured: kernels, steps, replays, policies, engines, or your log.",
+    ),
     "compare": (
         "kvsim.cli.compare",
         "compare_command",

@@ -21,13 +21,16 @@ def op_command(kind: str, shape: tuple[str, ...], hw: str, as_json: bool) -> Non
     """Price one Op by its shape: a kernel, a copy or a collective.
 
     KIND is gemm (m n k dtype), attention_decode (batch context heads kv_heads head_dim kv_dtype), attention_prefill
-    (batch new past heads kv_heads head_dim), copy (lane bytes) or all_reduce (bytes gpus). A list such as m=1,16,256
-    gives a row for each.
+    (batch new past heads kv_heads head_dim), copy (lane bytes; of a drive also request_bytes queue_depth), all_reduce
+    (bytes gpus) or load (context model tier policy): the cache of a context brought from a tier to HBM. A list such as
+    m=1,16,256 gives a row for each.
 
     \b
     kvsim op gemm m=16 n=4096 k=14336 --hw h100
     kvsim op attention_decode batch=8 context=4096,32768 heads=32 kv_heads=8 head_dim=128 --hw a100-80
     kvsim op copy lane=h2d bytes="1 GB" --hw rtx4090 --json
+    kvsim op copy lane=nvme_read bytes="1 GB" request_bytes=4096 queue_depth=64 --hw h100+2nvme
+    kvsim op load context=8000,100000 model=llama-3-8b tier=flash --hw h100+2nvme
     """
     from kvsim.cli.options import pairs
     from kvsim.oneop import op
@@ -68,7 +71,7 @@ def _table(kind: str, given: dict[str, str], hw: str, found: "OneOp") -> str:
     fixed = " ".join(f"{name}={text}" for name, text in given.items() if name not in listed)
     lines = [f"{kind} {fixed} on {hw}"]
     columns = [np.broadcast_to(figure, (size,)) for figure in (found.seconds, found.roofline_s, found.efficiency)]
-    bounds = [found.bound] if isinstance(found.bound, str) else found.bound
+    bounds = [found.bound] * size if isinstance(found.bound, str) else found.bound
     lines.append("  " + "".join(f"{name:>12}" for name in (*listed, "time", "roofline", "efficiency")) + "  bound by")
     for i, (took, ideal, share, bound) in enumerate(zip(*columns, bounds, strict=True)):
         shape = [texts[i] for texts in listed.values()]

@@ -64,15 +64,20 @@ def _dot(term: Term) -> Callable[[Sequence[Num]], Num]:
 
 
 def probe(build: Callable[..., Sequence[Op]], features: int, rates: Rates) -> tuple[float, NDArray[np.float64]]:
-    """(latency, coefficients [ops, terms, features]) of `build(*features)`; absent terms are rows of zeros."""
+    """(latency, coefficients [ops, terms, features]) of `build(*features)`; absent terms are rows of zeros.
+
+    What an Op takes at zero (weights that are read whatever the batch) counts as latency; such an Op stands alone.
+    """
     at_zero = build(*[0.0] * features)
     at_units = [build(*[float(i == j) for j in range(features)]) for i in range(features)]
-    latency, most = 0.0, 1
+    latency, most = 0.0, 1  # count is one number here
     table: list[list[list[float]]] = []
     for index, op in enumerate(at_zero):
         base = rates.terms(op)
         latency += op.count * float(np.max(base.pop("latency")))
-        table.append([[op.count * float(rates.terms(ops[index])[name]) for ops in at_units] for name in base])
+        latency += op.count * max(map(float, base.values()))
+        units = [rates.terms(ops[index]) for ops in at_units]
+        table.append([[op.count * (float(unit[name]) - float(base[name])) for unit in units] for name in base])
         most = max(most, len(base))
     for terms in table:
         terms += [[0.0] * features] * (most - len(terms))
@@ -94,6 +99,13 @@ def compiled(latency: float, tables: Sequence[NDArray[np.float64]]) -> Kernels:
         else:
             ops.append(tuple(_term(term) for term in terms))
     return Kernels(latency, ((_term(single),), *ops))
+
+
+def widened(table: NDArray[np.float64], ops: int, terms: int) -> NDArray[np.float64]:
+    """A table with Ops and terms of no seconds added."""
+    wide = np.zeros((ops, terms, table.shape[2]))
+    wide[: table.shape[0], : table.shape[1]] = table
+    return wide
 
 
 def _undominated(terms: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:

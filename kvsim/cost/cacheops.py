@@ -4,61 +4,85 @@ Decode features, for one layer kind: sequences, head-tokens attended to, cache b
 Chunk features, for one layer kind: new tokens, query-key pairs of one head, past tokens attended to.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from kvsim.cost.geometry import Geometry, LayerKind
-from kvsim.cost.kernels import ACTIVATION_BYTES, affine_gemm, attention_decode, attention_prefill, copy, elementwise
-from kvsim.cost.op import D2H, H2D, Num, Op
+from kvsim.cost.kernels import ACTIVATION_BYTES, affine_gemm, attention_decode, attention_prefill, elementwise
+from kvsim.cost.op import Num, Op
 from kvsim.traits.layout import Layout
+from kvsim.traits.trait import Chunk, Decode, End
 
 
-def decode_ops(
-    layout: Layout,
-    kind: LayerKind,
-    sequences: Num,
-    tokens: Num,
-    kv_bytes: Num,
-    work: Num,
-    beside_chunk: bool = False,
-) -> list[Op]:
+def decode_ops(layout: Layout, kind: LayerKind, sums: Decode, beside_chunk: bool = False) -> list[Op]:
     """GPU Ops of the layers of `kind` for one decode token of each sequence.
 
     `beside_chunk`: prompts are read in the same step. A cache in a floating-point type is then read by their kernel.
     """
-    geo, policy = layout.geo, layout.policy
+    geo, policy, heads = layout.geo, layout.policy, sum(kind.heads)
+    if policy.placement.on_chip(kind, geo) == (0.0, 0.0):  # attention runs elsewhere
+        return [cache_write(layout, kind, sums.sequences)]
     launches = policy.placement.attention_launches(geo)
-    flops = tokens * (geo.decode_flops * geo.query_heads / sum(kind.heads))
-    dequantize = work * policy.quantizer.instructions
-    shape = _shape(geo, sequences, 0.0)
-    if policy.quantizer.instructions:
+    launches += sum(trait.more_launches(geo, kind) for trait in policy.traits)
+    read = _on_chip(layout, kind, sums)
+    flops = read.tokens * (geo.decode_flops * geo.query_heads / heads)
+    flops = flops + read.rebuilt * policy.basis.of_kind(kind).rebuild_flops(geo)
+    shape = _shape(geo, sums.sequences, 0.0)
+    if policy.quantizer.instructions or policy.basis.instructions:
         shape["dequantizes"] = True
     elif beside_chunk:
         shape["beside_chunk"] = True
     ops = [
-        cache_write(layout, kind, sequences),
+        cache_write(layout, kind, sums.sequences),
         attention_decode(
             "attention_decode",
-            sequences,
+            sums.sequences,
             flops,
-            kv_bytes,
+            read.kv_bytes,
             geo.query_bytes,
-            dequantize,
+            read.work,
             launches,
             kind.layers,
             shape,
         ),
     ]
     if policy.quantizer.copies:  # reads and writes the values, about half of the bytes
-        ops.append(elementwise("append_copy", kv_bytes, launches=3, count=kind.layers))
-    return ops + policy.retention.decode_ops(geo, kind, sequences, tokens, kv_bytes)
+        ops.append(elementwise("append_copy", sums.kv_bytes, launches=3, count=kind.layers))
+    return ops + [op for trait in policy.traits for op in trait.decode_ops(geo, kind, sums)]
 
 
-def chunk_ops(layout: Layout, kind: LayerKind, new: Num, pairs: Num, past: Num) -> list[Op]:
-    """GPU Ops of the layers of `kind` for a prefill chunk: `pairs` counts the keys each new token sees, itself too."""
-    geo, policy = layout.geo, layout.policy
-    heads, width = geo.kv_heads, (geo.key_dim + geo.value_dim) * ACTIVATION_BYTES
-    moved = new * geo.query_bytes + (past + new) * (heads * width)
-    flops = pairs * (geo.prefill_flops * geo.query_heads)
+def _on_chip(layout: Layout, kind: LayerKind, sums: Decode) -> Decode:
+    """What the placement leaves to the chip of a decode step's attention."""
+    share, besides = layout.policy.placement.on_chip(kind, layout.geo)
+    if (share, besides) == (1.0, 0.0):
+        return sums
+    more = sums.sequences * (besides * sum(kind.heads))
+    return replace(
+        sums,
+        tokens=sums.tokens * share + more,
+        kv_bytes=sums.kv_bytes * share + more * layout.token_bytes(kind),
+        work=sums.work * share,
+        rebuilt=sums.rebuilt * share,
+    )
+
+
+def chunk_ops(layout: Layout, kind: LayerKind, chunk: Chunk) -> list[Op]:
+    """GPU Ops of the layers of `kind` for a prefill chunk: of the query heads of its kv heads.
+
+    `chunk` counts the tokens of the chunk; of those, layers see the shares that the policy's prefill says.
+    """
+    geo, policy, layer = layout.geo, layout.policy, kind.index[0]
+    passes = policy.prefill.passes(geo, layer)
+    if not passes:
+        return []
+    new, past = chunk.new * passes, chunk.past * passes
+    pairs = chunk.pairs * policy.prefill.attends(geo, layer)
+    chunk = Chunk(new, pairs, past)
+    heads, width = sum(kind.heads), (geo.key_dim + geo.value_dim) * ACTIVATION_BYTES
+    share = heads / sum(layout.kind_of(layer).heads)
+    moved = new * (geo.query_bytes * share) + (past + new) * (geo.kv_heads * share * width)
+    flops = pairs * (geo.prefill_flops * geo.query_heads * share)
     launches = policy.placement.attention_launches(geo)
     shape = _shape(geo, new, past + new)
     ops = [
@@ -66,38 +90,66 @@ def chunk_ops(layout: Layout, kind: LayerKind, new: Num, pairs: Num, past: Num) 
         attention_prefill("attention_prefill", flops, moved, launches, kind.layers, shape),
     ]
     if policy.quantizer.instructions:  # the past is widened once a chunk, then attended to at 16 bits
-        elements = past * (heads * (layout.key_dim + layout.value_dim))
-        widened = past * (heads * (layout.head_token_bytes + width))
-        work = elements * policy.quantizer.instructions
+        widened = past * (heads * (layout.token_bytes(kind) + width))
+        work = past * (heads * layout.token_work(kind))
         ops.append(elementwise("dequantize_past", widened, count=kind.layers, instructions=work))
     if geo.model.latent:
         latent = geo.model.latent
         up = geo.query_heads * (latent.nope_dim + latent.value_dim)
-        ops.append(affine_gemm("kv_up_proj_past", past, up, latent.kv_rank, geo.model.dtype, kind.layers))
-    return ops + policy.retention.chunk_ops(geo, kind, new, pairs)
+        ops += affine_gemm("kv_up_proj_past", past, up, latent.kv_rank, geo.model.dtype, kind.layers)
+    return ops + [op for trait in policy.traits for op in trait.chunk_ops(geo, kind, chunk)]
+
+
+def end_ops(layout: Layout, prompt: Num) -> list[Op]:
+    """GPU Ops when prompts of `prompt` tokens, a number or an array, are complete."""
+    geo, policy = layout.geo, layout.policy
+    prompts = np.atleast_1d(np.asarray(prompt, np.int64))
+    kept = layout.kept(prompts, prompts)
+    tokens = layout.groups.by_kind(layout.groups.heads[:, None] * kept.sum(axis=1))
+    stored = layout.groups.by_kind(layout.holdings.read_bytes(kept))
+    one = not np.ndim(prompt)
+    ops = []
+    for k, kind in enumerate(layout.kinds):
+        heads = sum(kind.heads)
+        left = (tokens[k], stored[k]) if not one else (int(tokens[k, 0]), int(stored[k, 0]))
+        end = End(prompt, prompt * (heads * layout.token_bytes(kind)), *left)
+        ops += [op for trait in policy.traits for op in trait.end_ops(geo, kind, end)]
+    ops += policy.prefill.finishing_ops(geo, End(prompt, 0, 0, 0))
+    return [op for op in ops if np.ndim(op.count) or op.count]
 
 
 def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Num | bool]:
     """What coefficients of attention take; a latent cache has kernels of its own, of which none was measured."""
-    return {} if geo.model.latent else {"queries": queries * geo.query_heads, "keys": keys}
+    if geo.model.latent:
+        return {}
+    return {"queries": queries * geo.query_heads, "keys": keys, "head_dim": geo.key_dim}
 
 
 def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:
     """New rows read at 16 bits and written as they are stored."""
     geo = layout.geo
     width = (geo.key_dim + geo.value_dim) * ACTIVATION_BYTES
-    moved = new * (sum(kind.heads) * (width + layout.head_token_bytes))
-    work = new * (sum(kind.heads) * (geo.key_dim + geo.value_dim) * layout.policy.quantizer.instructions)
+    moved = new * (sum(kind.heads) * (width + layout.token_bytes(kind)))
+    work = new * (sum(kind.heads) * layout.token_work(kind))
     return elementwise("cache_write", moved, count=kind.layers, instructions=work)
 
 
+def joined_past(layout: Layout, kind: LayerKind, past: Num) -> Op:
+    """The rows of a chunk's past, gathered from their pages at 16 bits; hidden launches, for most chunks have none."""
+    geo = layout.geo
+    share = sum(kind.heads) / sum(layout.kind_of(kind.index[0]).heads)
+    width = geo.kv_heads * share * (geo.key_dim + geo.value_dim) * ACTIVATION_BYTES
+    return elementwise("join_past", past * (2 * width), launches=0, count=kind.layers)
+
+
 def link_ops(layout: Layout, fetched: Num, returned: Num) -> list[Op]:
-    """Transfers of an offloaded cache, in its placement's units: bytes over all layers, both directions."""
-    units = layout.policy.placement.units(layout.geo)
-    return [
-        copy("fetch_cache", H2D, fetched / units, count=units),
-        copy("return_cache", D2H, returned / units, count=units),
-    ]
+    """Transfers of a cache that rests elsewhere, in its placement's units: bytes over all layers, both directions."""
+    return layout.policy.placement.move_ops(layout.geo, fetched, returned)
+
+
+def beside_ops(layout: Layout, kind: LayerKind, sums: Decode) -> list[Op]:
+    """A decode step's attention on lanes beside the chip, and the chip's exchange with them."""
+    return layout.policy.placement.beside_ops(layout.geo, kind, sums.sequences, sums.tokens, sums.kv_bytes)
 
 
 def pairs(new: Num, past: Num, limit: int | None) -> tuple[Num, Num]:

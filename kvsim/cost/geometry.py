@@ -8,16 +8,24 @@ from kvsim.specs.model import Model
 
 @dataclass(frozen=True)
 class LayerKind:
-    """`layers` layers that price alike: `heads` kv heads in each budget group, attending at most `window` tokens."""
+    """`layers` layers that price alike: `heads` kv heads in each budget group, attending at most `window` tokens.
+
+    `index` says which layers they are, from 0.
+    """
 
     layers: int
     heads: tuple[int, ...]
     window: int | None = None
+    index: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """One chip's share of attention. Dims are elements; FLOPs count a multiply-add as two."""
+    """One chip's share of attention. Dims are elements; FLOPs count a multiply-add as two.
+
+    A policy may change the projections of keys and values: their columns on this chip (`kv_columns`, None as in the
+    model), and layers that have none (`unprojected_layers`).
+    """
 
     model: Model
     tp: int
@@ -27,16 +35,17 @@ class Geometry:
     value_dim: int
     decode_flops: int  # of one query head and one cached token: scores and weighted sum
     prefill_flops: int  # of one query head and one query-key pair
+    kv_columns: int | None = None
+    unprojected_layers: int = 0
 
     @property
-    def kinds(self) -> tuple[LayerKind, ...]:
-        """The model's own layer kinds: full attention, sliding window, or both."""
-        model, heads = self.model, (self.kv_heads,)
-        windowed = model.window.layers if model.window else 0
-        kinds = [LayerKind(model.layers - windowed, heads)] if model.layers > windowed else []
-        if model.window:
-            kinds.append(LayerKind(windowed, heads, model.window.tokens))
-        return tuple(kinds)
+    def windows(self) -> tuple[int | None, ...]:
+        """Tokens that each layer attends to at most; windowed layers are taken as evenly spread over the depth."""
+        many, window = self.model.layers, self.model.window
+        if not window:
+            return (None,) * many
+        spread = [(layer + 1) * window.layers // many - layer * window.layers // many for layer in range(many)]
+        return tuple(window.tokens if inside else None for inside in spread)
 
     @property
     def query_bytes(self) -> float:

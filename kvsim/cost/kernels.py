@@ -16,16 +16,29 @@ def operand(dtype: str) -> str:
     return "bf16" if dtype == "int4" else dtype
 
 
-def gemm(name: str, m: Num, n: float, k: float, dtype: str = "bf16", count: int = 1) -> Op:
+def gemm(name: str, m: Num, n: Num, k: Num, dtype: str = "bf16", count: Any = 1) -> Op:
     """[m, k] x [k, n]: 2mnk FLOPs; weights once, activations in and out."""
     moved = n * k * weight_element_bytes(dtype) + m * (n + k) * ACTIVATION_BYTES
     shape = {"m": m, "n": n, "k": k, "dtype": dtype}
     return Op(name, "gemm", GPU, {operand(dtype): 2 * m * n * k}, moved, count=count, shape=shape)
 
 
-def affine_gemm(name: str, m: Num, n: float, k: float, dtype: str, count: int) -> Op:
-    """The same without its shape: priced as a roofline, affine in m, which the sums of a batch allow."""
-    return replace(gemm(name, m, n, k, dtype, count), shape={})
+def affine_gemm(name: str, m: Num, n: float, k: float, dtype: str, count: Any) -> list[Op]:
+    """The same without its shape: priced as a roofline, affine in m, which the sums of a batch allow.
+
+    The weights are an Op of their own, so that what is left is proportional to m.
+    """
+    whole = gemm(name, m, n, k, dtype, count)
+    weights = n * k * weight_element_bytes(dtype)
+    return [
+        weights_read(f"{name}_weights", weights, count),
+        replace(whole, bytes=m * (n + k) * ACTIVATION_BYTES, shape={}),
+    ]
+
+
+def weights_read(name: str, moved: float, count: Any) -> Op:
+    """Weights that a kernel of another Op reads, whatever the batch: no launch."""
+    return elementwise(name, moved, 0.0, count)
 
 
 def grouped_gemm(name: str, m: Num, active: int, experts: int, n: float, k: float, dtype: str, count: int) -> Op:
@@ -39,9 +52,14 @@ def grouped_gemm(name: str, m: Num, active: int, experts: int, n: float, k: floa
     return Op(name, "gemm", GPU, {operand(dtype): 2 * rows * n * k}, moved, count=count)
 
 
-def elementwise(name: str, moved: Num, launches: float = 1.0, count: int = 1, instructions: Num = 0) -> Op:
+def elementwise(name: str, moved: Num, launches: float = 1.0, count: Any = 1, instructions: Num = 0) -> Op:
     """A streaming pass over `moved` bytes in and out; `instructions` on the plain cores, if they could matter."""
     return Op(name, "elementwise", GPU, {"alu": instructions}, moved, launches, count)
+
+
+def host_sync(name: str, times: Any, count: Any = 1) -> Op:
+    """The host waits for the GPU and goes on, `times` in turn: the GPU idles as long as 8 launches (20 us, assumed)."""
+    return elementwise(name, 0.0, 8.0, times * count)
 
 
 def attention_decode(
@@ -65,9 +83,11 @@ def attention_prefill(name: str, flops: Num, moved: Num, launches: float, count:
     return Op(name, "attention_prefill", GPU, {"bf16": flops}, moved, launches, count, shape=shape)
 
 
-def copy(name: str, lane: str, moved: Num, transfers: float = 1.0, count: int = 1) -> Op:
-    """A transfer between tiers on a lane of its own."""
-    return Op(name, "copy", lane, {}, moved, transfers, count)
+def copy(
+    name: str, lane: str, moved: Num, transfers: float = 1.0, count: int = 1, shape: Mapping[str, Any] | None = None
+) -> Op:
+    """A transfer between tiers on a lane of its own; `shape` may hold its request_bytes and queue_depth."""
+    return Op(name, "copy", lane, {}, moved, transfers, count, shape=shape or {})
 
 
 def all_reduce(name: str, size: Num, gpus: int, count: int = 1) -> Op:

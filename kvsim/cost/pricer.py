@@ -7,12 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvsim.cost import affine, cacheops
-from kvsim.cost.dense import head_ops, layer_ops
+from kvsim.cost.dense import body_ops, edge_ops, head_ops, layer_ops, passing
+from kvsim.cost.ends import PromptEnds
 from kvsim.cost.geometry import Geometry, LayerKind
-from kvsim.cost.op import Num, Op
+from kvsim.cost.launching import Launching
+from kvsim.cost.op import D2H, H2D, Num, Op
+from kvsim.cost.overheads import NONE, Overheads
 from kvsim.cost.rates import EFFICIENCY, Rates
+from kvsim.cost.streams import compiled_beside, compiled_streams, crowded, works_beside
 from kvsim.traits.layout import Layout
-from kvsim.traits.placement import overlapped
+from kvsim.traits.placement import overlapped, slowed
+from kvsim.traits.trait import Chunk
 
 Ints = NDArray[np.int64]
 
@@ -24,56 +29,62 @@ class Pricer:
     sum of their tokens weighted by layers, so that 32 budgets cost no more than one.
     """
 
-    def __init__(self, layout: Layout, rates: Rates, graph_sizes: Sequence[int] = ()) -> None:
-        self.layout, self.rates = layout, rates
+    def __init__(self, layout: Layout, rates: Rates, overheads: Overheads = NONE) -> None:
+        self.layout, self.rates, self.overheads = layout, rates, overheads
         self._layers_s: list[float] = []
         self._head_s: list[float] = []
-        self._padded = [next(s for s in graph_sizes if s >= n) for n in range(max(graph_sizes, default=-1) + 1)]
-        self._end: dict[int, float] = {}
+        captured = range(overheads.largest_graph + 1)
+        self._padded = [[overheads.padded(n, prompts) for n in captured] for prompts in (False, True)]
+        self._passes = layout.passes
+        self._body_s: list[float] = []
+        self._edge_s: list[float] = []
+        copied = (rates.host_link.latency, EFFICIENCY["copy"][1] * rates.host_link.bandwidth)
+        self.swap_ways = (copied, copied)  # (latency, bytes/s) in and out
         self._compile_decode()
         self._compile_chunks()
-        self.works_at_end = self.prompt_end(1 << 20) > 0
+        self.launching = Launching(layout, overheads)
+        ends = PromptEnds(layout, rates)
+        self.works_at_end, self.prompt_end = ends.any, ends.seconds
         self.units = layout.policy.placement.units(layout.geo)
-        self.token_bytes = layout.moved_token_bytes
-        if self.units:
-            self._link_latency, link = affine.probe(lambda a, b: cacheops.link_ops(layout, a, b), 2, rates)
-            self._link_latency /= 2  # of each direction
-            self._fetch_s_per_byte, self._return_s_per_byte = float(link[0, 0, 0]), float(link[1, 0, 1])
-            self._returns_all = layout.policy.placement.returns_everything()
+        self.token_bytes, self.past_bytes = layout.moved_token_bytes, layout.past_token_bytes
+        self.streams = compiled_streams(layout, rates) if self.units else ()
+        self._returns_all = layout.policy.placement.returns_everything()
+        self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
-    def dense(self, tokens: int, sequences: int) -> float:
+    def dense(self, tokens: int, sequences: int, prompts: bool = False) -> float:
         """GPU and peer-link seconds of all that does not touch the cache; batches pad to graph sizes."""
-        rows = self._padded[tokens] if tokens < len(self._padded) else tokens
+        padded = self._padded[prompts]
+        rows = padded[tokens] if tokens < len(padded) else tokens
         if rows >= len(self._layers_s):
             self._tabulate(self._layers_s, layer_ops, rows)
         if sequences >= len(self._head_s):
             self._tabulate(self._head_s, head_ops, sequences)
         return self._layers_s[rows] + self._head_s[sequences]
 
-    def _tabulate(self, table: list[float], build: Callable[[Geometry, Num], list[Op]], size: int) -> None:
+    def _tabulate(self, table: list[float], build: Callable[[Geometry, Num, Overheads], list[Op]], size: int) -> None:
         """Extend a table of `build`'s seconds beyond `size`, twice as far each time."""
         while size >= len(table):
             sizes = np.arange(len(table), 2 * max(len(table), 512))
             total: Num = np.zeros(len(sizes))
-            for op in build(self.layout.geo, sizes):
+            for op in build(self.layout.geo, sizes, self.overheads):
                 total = total + self.rates.seconds(op)
             table += np.asarray(total).tolist()
 
-    def prompt_end(self, prompt: int) -> float:
-        """GPU seconds of what the policy does when a prompt is complete."""
-        found = self._end.get(prompt)
-        if found is None:
-            layout = self.layout
-            kv_bytes = prompt * layout.geo.kv_heads * layout.head_token_bytes
-            ops = [
-                op
-                for kind in layout.kinds
-                for op in layout.policy.retention.end_ops(layout.geo, kind, prompt, kv_bytes)
-            ]
-            found = self._end[prompt] = float(sum(self.rates.seconds(op) for op in ops))
-        return found
+    def _parted(self, decodes: int, new: int, sequences: int) -> float:
+        """The same where only a part of a chunk's tokens pass through some layers."""
+        most = decodes + max(new, *(int(passing(new, share)) for _, share in self._passes))
+        if most >= len(self._body_s):
+            self._tabulate(self._body_s, body_ops, most)
+            self._tabulate(self._edge_s, edge_ops, most)
+        if sequences >= len(self._head_s):
+            self._tabulate(self._head_s, head_ops, sequences)
+        total = self._edge_s[decodes + new] + self._head_s[sequences]
+        for layers, share in self._passes:
+            tokens = decodes + int(passing(new, share))
+            total += self._body_s[tokens] * (layers / self.layout.geo.model.layers) if tokens else 0.0
+        return total
 
     # -- decode ------------------------------------------------------------------------------------------------------
 
@@ -84,11 +95,11 @@ class Pricer:
         self._weights: Ints | None = None
         layers = [kind.layers for kind in layout.kinds]
         alike = all(
-            np.allclose(table / many, tables[0] / layers[0], rtol=1e-12)
+            np.allclose(table / many, tables[0] / layers[0], rtol=1e-12, atol=0.0)
             for _, tables in both
             for table, many in zip(tables, layers, strict=True)
         )
-        if len(layers) > 1 and layout.linear and alike and all(len(one.ops) == 1 for one in kernels):
+        if len(layers) > 1 and alike and not works_beside(layout) and all(len(one.ops) == 1 for one in kernels):
             self._weights = np.array(layers, np.int64)
             kernels = []
             for latency, tables in both:
@@ -97,33 +108,36 @@ class Pricer:
                 kernels.append(affine.compiled(latency, [per_layer]))
         self._decode, self._beside_chunk = kernels
         self.kinds = 1 if self._weights is not None else len(layers)
-        self.rows = layout.rows - len(layers) + self.kinds
-        self.hbm_row = layout.hbm_row - len(layers) + self.kinds
+        self.hbm_row = layout.hbm_row // len(layers) * self.kinds
+        self.rows = layout.rows - layout.hbm_row + self.hbm_row
         self.home_row = self.hbm_row + (layout.home_row - layout.hbm_row)
         self.link_row = self.hbm_row + 2
 
     def _decode_tables(self, beside_chunk: bool) -> tuple[float, list[NDArray[np.float64]]]:
         """(latency, coefficients of each layer kind) of decodes, alone or in a step that reads prompts too."""
-        layout = self.layout
+        layout, many = self.layout, 1 + len(self.layout.measures)
         probes = [
             affine.probe(
-                lambda n, t, b, w, kind=kind: cacheops.decode_ops(layout, kind, n, t, b, w, beside_chunk), 4, self.rates
+                lambda n, *rows, k=k, kind=kind: cacheops.decode_ops(
+                    layout, kind, layout.sums(k, n, rows), beside_chunk
+                ),
+                many,
+                self.rates,
             )
-            for kind in layout.kinds
+            for k, kind in enumerate(layout.kinds)
         ]
         latency, tables = sum(probe[0] for probe in probes), [probe[1] for probe in probes]
-        if layout.linear:  # bytes and dequantized elements follow from tokens
-            fold = np.array([[1, 0], [0, 1], [0, layout.read_token_bytes], [0, layout.key_dim + layout.value_dim]])
-            tables = [table @ fold for table in tables]
-        return latency, tables
+        ops = max(len(table) for table in tables)  # layers may have Ops that others lack
+        return latency, [affine.widened(table, ops, max(t.shape[1] for t in tables)) for table in tables]
 
     def ledger_rows(self, prompt: int, steps: int) -> Ints:
         """The ledger's rows [rows, steps] of decode steps after a prompt."""
         rows = self.layout.demand(prompt, steps)
         if self._weights is None:
             return rows
-        many = len(self._weights)
-        return np.concatenate([(self._weights[:, None] * rows[:many]).sum(axis=0, keepdims=True), rows[many:]])
+        split = self.layout.hbm_row
+        by_kind = rows[:split].reshape(-1, len(self._weights), rows.shape[1])
+        return np.concatenate([self._weights @ by_kind, rows[split:]])
 
     def _decode_s(self, kernels: affine.Kernels, sequences: int, rows: Sequence[Num] | Ints) -> Num:
         kinds = self.kinds
@@ -138,19 +152,24 @@ class Pricer:
     # -- prefill -----------------------------------------------------------------------------------------------------
 
     def _compile_chunks(self) -> None:
-        layout, limit = self.layout, self.layout.policy.retention.prefill_limit()
-        layers: dict[tuple[int | None, int], int] = {}
-        for kind in layout.kinds:  # kinds that see the same past price alike: only their layers count
-            seen = min((w for w in (kind.window, limit) if w is not None), default=None)
-            key = (seen, sum(kind.heads))
-            layers[key] = layers.get(key, 0) + kind.layers
-        self._chunks = []
-        for (seen, heads), count in layers.items():
-            kind = LayerKind(count, (heads,), seen)
-            build = lambda n, p, q, kind=kind: cacheops.chunk_ops(layout, kind, n, p, q)  # noqa: E731
-            latency, table = affine.probe(build, 3, self.rates)
-            self._chunks.append((seen, affine.compiled(latency, [table])))
+        layout, policy = self.layout, self.layout.policy
+        found: list[tuple[int | None, int, float, NDArray[np.float64]]] = []  # what a token may see, layers, kernels
+        for kind in layout.kinds:
+            for seen, part in layout.reading(kind):
+                build = lambda n, p, q, part=part: self._chunk_ops(part, Chunk(n, p, q))  # noqa: E731
+                latency, table = affine.probe(build, 3, self.rates)
+                _merge(found, seen, part.layers, latency, table)
+        extra = affine.probe(lambda n, p, q: policy.prefill.reading_ops(layout.geo, Chunk(n, p, q)), 3, self.rates)
+        if len(extra[1]):
+            found.append((None, 1, *extra))
+        self._chunks = [(seen, affine.compiled(latency, [table])) for seen, _, latency, table in found]
         self._chunk_latency = sum(kernels.latency for _, kernels in self._chunks)
+
+    def _chunk_ops(self, part: LayerKind, chunk: Chunk) -> list[Op]:
+        ops = cacheops.chunk_ops(self.layout, part, chunk)
+        if self.overheads.joins_past:
+            ops.append(cacheops.joined_past(self.layout, part, chunk.past))
+        return ops
 
     def chunk(self, new: Num, past: Num) -> list[Num]:
         """A chunk's features: new tokens, past tokens, then (pairs, past attended to) by what a token may see."""
@@ -169,7 +188,13 @@ class Pricer:
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def price(
-        self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None, chunks: int, end_s: float = 0.0
+        self,
+        decodes: int,
+        rows: Sequence[Num] | Ints,
+        chunk: Sequence[Num] | None,
+        chunks: int,
+        end_s: float = 0.0,
+        slow: float = 1.0,
     ) -> tuple[Num, Num]:
         """(step with its overlap, GPU) seconds of steps that decode `decodes` sequences and read `chunks` prompts.
 
@@ -177,27 +202,38 @@ class Pricer:
             decodes: sequences that decode one token; `rows` are then their ledger rows [rows] or [rows, k].
             chunk: summed features of the prompts' chunks (`chunk`), numbers or arrays [k]; None for none.
             end_s: GPU seconds of what prompts that are complete with this step cost (`prompt_end`).
+            slow: how much longer a byte of the cache takes to be fetched than on a way of one's own.
         """
         new: Any = chunk[0] if chunk else 0  # the same in each of several steps
-        gpu: Num = self.dense(decodes + new, decodes + chunks) + end_s
+        if self._passes and chunk:
+            gpu: Num = self._parted(decodes, new, decodes + chunks) + end_s
+        else:
+            gpu = self.dense(decodes + new, decodes + chunks, chunks > 0) + end_s
         if decodes:
             kernels = self._beside_chunk if chunk else self._decode
             gpu = self._decode_s(kernels, decodes, rows) + (gpu + kernels.latency)
         if chunk:
             gpu = self._chunk_s(chunk) + (gpu + self._chunk_latency)
+        if chunks or decodes > self.launching.captured:  # kernels outside of graphs take the host no less
+            least_s = self.launching.seconds(decodes + new, decodes > 0, chunks > 0)
+            gpu = max(gpu, least_s) if isinstance(gpu, float) else np.maximum(gpu, least_s)
         if not self.units:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)
-        h2d = self._link_latency + fetched * self._fetch_s_per_byte
-        d2h = self._link_latency + returned * self._return_s_per_byte
-        return overlapped(gpu, h2d, d2h, self.units), gpu
+        lanes: list[Num] = [gpu]
+        streams = self.streams if slow == 1.0 else crowded(self.streams, slow)
+        lanes += [stream.seconds(1, fetched, returned) for stream in streams]
+        step = overlapped(slowed(lanes), self.units)
+        if decodes and self.beside:
+            step = self.beside.seconds(decodes, rows) + step
+        return step, gpu
 
     def _link(self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None) -> tuple[Num, Num]:
         """Bytes (fetched from, returned to) the host in a step, or in each of several."""
         fetched: Num = rows[self.link_row] if decodes else 0
         returned = fetched if self._returns_all else decodes * self.token_bytes
         if chunk:
-            fetched = fetched + chunk[1] * self.token_bytes
+            fetched = fetched + chunk[1] * self.past_bytes
             returned = returned + chunk[0] * self.token_bytes
         return fetched, returned
 
@@ -208,14 +244,34 @@ class Pricer:
         return int(each[0]), int(each[1])
 
     def link_busy_s(self, fetched: int, returned: int, steps: int) -> tuple[float, float]:
-        """Seconds that both directions were busy in `steps` steps."""
-        if not self.units:
-            return 0.0, 0.0
-        latency = self._link_latency * steps
-        return latency + fetched * self._fetch_s_per_byte, latency + returned * self._return_s_per_byte
+        """Seconds that both directions of the host link were busy in `steps` steps."""
+        busy = self.stream_busy_s(fetched, returned, steps)
+        return busy.get(H2D, 0.0), busy.get(D2H, 0.0)
+
+    def stream_busy_s(self, fetched: int, returned: int, steps: int) -> dict[str, float]:
+        """Seconds that each lane of the stream was busy in `steps` steps."""
+        return {stream.lane: float(stream.seconds(steps, fetched, returned)) for stream in self.streams}
 
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
-        """Seconds to swap a chip's cache out and in over the host link; nothing overlaps them."""
-        link = self.rates.host_link
-        rate = EFFICIENCY["copy"][1] * link.bandwidth
-        return sum(link.latency + moved / rate for moved in (in_bytes, out_bytes) if moved)
+        """Seconds to swap a chip's cache out and in; nothing overlaps them."""
+        ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
+        return sum(latency_s + moved / bytes_per_s for (latency_s, bytes_per_s), moved in ways if moved)
+
+
+def _merge(
+    found: list[tuple[int | None, int, float, NDArray[np.float64]]],
+    seen: int | None,
+    layers: int,
+    latency: float,
+    table: NDArray[np.float64],
+) -> None:
+    """Add the kernels of `layers` layers to those of others that see as much and price alike, or to the list."""
+    for at, (other, count, late, known) in enumerate(found):
+        if (
+            other == seen
+            and known.shape == table.shape
+            and np.allclose(known / count, table / layers, rtol=1e-12, atol=0.0)
+        ):
+            found[at] = (seen, count + layers, late + latency, known + table)
+            return
+    found.append((seen, layers, latency, table))

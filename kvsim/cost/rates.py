@@ -3,14 +3,17 @@
 The shares below stand in where no curve exists; a report calls every figure made with them "datasheet".
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from kvsim.cost.calibration import BESIDE_CHUNK, NOTHING, Calibrated, Fitted, InSteps
-from kvsim.cost.op import D2H, GPU, H2D, Num, Op
-from kvsim.cost.source import DATASHEET, Source, in_step, of_curve
+from kvsim.cost.devices import fpga
+from kvsim.cost.lanes import COPY_SHARE, Lane, lanes, missing
+from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
+from kvsim.cost.source import DATASHEET, OVERLAY, Source, in_step, of_curve
 from kvsim.specs.hardware import Chip, Link, Machine
 
 # kind -> (share of the tensor peak, share of the memory's or link's datasheet bandwidth) that a good kernel reaches.
@@ -19,9 +22,10 @@ EFFICIENCY: dict[str, tuple[float, float]] = {
     "attention_prefill": (0.55, 0.80),  # FlashAttention-2/3, causal, head_dim 128: 50-65 %
     "attention_decode": (0.50, 0.80),  # split-KV decode: 75-85 % of HBM above 0.25 GB of cache
     "elementwise": (0.50, 0.80),  # streaming kernels
-    "copy": (1.0, 0.85),  # pinned cudaMemcpyAsync: 25-27 of 31.5 GB/s (PCIe 4), 53-55 of 63 (PCIe 5)
+    "copy": (1.0, COPY_SHARE),
     "all_reduce": (1.0, 0.75),  # NCCL ring over NVLink at large messages
 }
+ON_CHIP = (GPU, PEER)
 ALU_SHARE = 0.60  # of the plain cores' issue rate, in kernels that also load and multiply
 LAUNCH_S = 2.5e-6  # of a kernel inside a CUDA graph: its ramp and drain, which nothing overlaps
 
@@ -35,19 +39,42 @@ class Rates:
     peer: Link
     curves: Calibrated = NOTHING
     peer_curves: Calibrated = NOTHING
+    lanes: Mapping[str, Lane] = field(default_factory=dict)
+    machine: str = ""
+    host_curves: Calibrated = NOTHING
 
     @classmethod
     def of(cls, machine: Machine, tp: int) -> "Rates":
         """The rates of a replica of `tp` chips of `machine`."""
         peer = machine.peer_link(tp)
         known = {link.name: curves for link, curves in zip(machine.peer_links, machine.peer_curves, strict=False)}
-        return cls(machine.chip, machine.host_link, peer, machine.curves or NOTHING, known.get(peer.name, NOTHING))
+        curves, host = machine.curves or NOTHING, machine.host_curves or NOTHING
+        near = known.get(peer.name, NOTHING)
+        return cls(machine.chip, machine.host_link, peer, curves, near, lanes(machine, tp), machine.name, host)
+
+    def lane(self, name: str) -> Lane:
+        """What a lane beside the chip carries.
+
+        Raises:
+            UserError: the machine has no such lane.
+        """
+        if name not in self.lanes:
+            raise missing(name, self.machine)
+        return self.lanes[name]
 
     def fitted(self, op: Op) -> Fitted | None:
         """The curve that prices an Op by its shape, if there is one."""
         if "dtype" not in op.shape:
             return None
-        return (self.peer_curves if op.kind == "all_reduce" else self.curves).curve(op.kind, op.shape["dtype"])
+        return self._measured(op).curve(op.kind, op.shape["dtype"], op.shape.get("kernel", ""))
+
+    def streams(self, op: Op) -> Fitted | None:
+        """The curve whose start and bandwidth price passes over memory by their launches and bytes."""
+        return self.curves.curve(op.kind, "bf16") if op.kind == "elementwise" and op.lane == GPU else None
+
+    def _measured(self, op: Op) -> Calibrated:
+        """What was measured of the chip or link that an Op uses."""
+        return {"copy": self.host_curves, "all_reduce": self.peer_curves}.get(op.kind, self.curves)
 
     def coefficients(self, op: Op) -> InSteps | None:
         """What prices attention inside a step, from sums over its batch, if its chip was measured."""
@@ -59,9 +86,13 @@ class Rates:
 
     def source(self, op: Op) -> Source:
         """Where its seconds come from."""
-        one = self.fitted(op)
+        if self.chip.fpga and op.lane == GPU:
+            return OVERLAY
+        one = self.fitted(op) or self.streams(op)
+        if op.kind == "copy" and op.lane in (H2D, D2H):
+            one = self.host_curves.curve("copy", op.lane, op.shape.get("kernel", ""))
         if one:
-            return of_curve(one, self.peer_curves if op.kind == "all_reduce" else self.curves)
+            return of_curve(one, self._measured(op))
         coefficients = self.coefficients(op)
         if not coefficients:
             return DATASHEET
@@ -72,8 +103,10 @@ class Rates:
 
     def latency_s(self, op: Op) -> float:
         """Seconds of one kernel that no work amortizes."""
-        if op.lane in (H2D, D2H):
-            return op.launches * self.host_link.latency
+        if op.lane not in ON_CHIP:
+            return op.launches * self.lane(op.lane).latency_s
+        if one := self.streams(op):
+            return op.launches * float(one.curve.launch_s)
         if op.kind == "all_reduce":  # reduce-scatter and all-gather: gpus - 1 hops each
             return LAUNCH_S + 2 * (op.gpus - 1) * self.peer.latency
         coefficients = self.coefficients(op)
@@ -88,15 +121,19 @@ class Rates:
 
     def bytes_per_s(self, op: Op) -> float:
         """What its lane carries for this class of Op."""
+        if op.lane not in ON_CHIP:
+            return self.lane(op.lane).rate(op.shape)
         share = EFFICIENCY[op.kind][1]
-        if op.lane in (H2D, D2H):
-            return share * self.host_link.bandwidth
+        if one := self.streams(op):
+            share = float(one.curve.memory_share)
         if op.kind == "all_reduce":
             return share * self.peer.bandwidth
         return share * self.chip.memory.bandwidth
 
     def flops_per_s(self, op: Op, unit: str) -> float:
         """What a unit of the chip computes for this class of Op; "alu" counts instructions of one lane."""
+        if op.lane not in ON_CHIP:
+            return self.lane(op.lane).flops_per_s
         if unit == "alu":
             return self.alu_per_s
         return EFFICIENCY[op.kind][0] * self.chip.peak.of(unit)
@@ -108,6 +145,8 @@ class Rates:
 
     def terms(self, op: Op) -> dict[str, Num]:
         """Seconds of one kernel by what could bound it; it takes the latency plus the largest of the others."""
+        if self.chip.fpga and op.lane == GPU:
+            return fpga.terms(self.chip, self.chip.fpga, op)
         found: dict[str, Num] = {"latency": self.latency_s(op)}
         coefficients = self.coefficients(op)
         if coefficients:
@@ -118,8 +157,14 @@ class Rates:
             return found
         for unit, flops in op.flops.items():
             found[f"{unit} FLOPs" if unit != "alu" else "plain-core arithmetic"] = flops / self.flops_per_s(op, unit)
-        found[memory_name(op)] = op.bytes / self.bytes_per_s(op)
+        found[self.memory_name(op)] = op.bytes / self.bytes_per_s(op)
         return found
+
+    def memory_name(self, op: Op) -> str:
+        """What an Op's bytes cross, in the words of a report."""
+        if op.lane not in ON_CHIP:
+            return self.lane(op.lane).what
+        return "peer link" if op.kind == "all_reduce" else "HBM bandwidth"
 
     def _in_step(self, op: Op, fitted: InSteps) -> dict[str, Num]:
         """Terms of attention by coefficients: each holds what the others leave exposed, and stays affine."""
@@ -159,24 +204,23 @@ class Rates:
         return [list(terms)[at] for at in seconds.argmax(axis=0).tolist()]
 
     def _carrier(self, op: Op) -> Chip | Link:
-        return self.peer if op.kind == "all_reduce" else self.chip
+        return {"copy": self.host_link, "all_reduce": self.peer}.get(op.kind, self.chip)
 
     def ideal_seconds(self, op: Op) -> Num:
         """The Op's roofline: full datasheet peaks and bandwidth, no latency."""
+        if op.lane not in ON_CHIP:
+            lane = self.lane(op.lane)
+            beside = [flops / lane.peak_flops_per_s for flops in op.flops.values()]
+            return op.count * _largest([op.bytes / lane.peak_bytes_per_s, *beside])
         share_c, share_b = EFFICIENCY[op.kind]
+        if one := self.streams(op):
+            share_b = float(one.curve.memory_share)
         times = [op.bytes * share_b / self.bytes_per_s(op)]
         times += [
             flops * (ALU_SHARE if unit == "alu" else share_c) / self.flops_per_s(op, unit)
             for unit, flops in op.flops.items()
         ]
         return op.count * _largest(times)
-
-
-def memory_name(op: Op) -> str:
-    """What an Op's bytes cross, in the words of a report."""
-    if op.lane in (H2D, D2H):
-        return "host link"
-    return "peer link" if op.kind == "all_reduce" else "HBM bandwidth" if op.lane == GPU else f"{op.lane} bandwidth"
 
 
 def _largest(values: list[Num]) -> Num:

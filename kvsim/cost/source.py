@@ -17,6 +17,7 @@ class Source:
 
 
 DATASHEET = Source("datasheet", DATASHEET_ERROR)
+OVERLAY = Source("lanes and memory channels of an FPGA overlay, as FlightLLM's artifact states them", 0.10)
 
 
 def of_curve(one: Fitted, curves: Calibrated) -> Source:

@@ -1,7 +1,7 @@
 """A replica chip's pools: what its sequences hold in HBM and in the cache's home tier, and the prefix cache."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from kvsim.engine.sequence import Sequence
 from kvsim.errors import UserError
 from kvsim.traces.trace import Blocks
 from kvsim.traits.layout import Layout
-from kvsim.traits.placement import DRAM, HBM
+from kvsim.traits.placement import HBM
+
+if TYPE_CHECKING:
+    from kvsim.engine.tiers import Tiers
 
 
 class Rows(Protocol):
@@ -42,7 +45,7 @@ class Memory:
         self.hbm_row, self.home_row = rows.hbm_row, rows.home_row
         self.block_bytes, self.block_tokens = layout.block_bytes, layout.block_tokens
         self.capacity = (capacity.pool_bytes[HBM], capacity.pool_bytes[layout.policy.placement.home])
-        self.swap_room = 0 if layout.offloaded else capacity.pool_bytes[DRAM]
+        self.swap_room = 0  # bytes that preempted sequences may yet take elsewhere
         self.cache = caching(self.capacity[1] // self.block_bytes) if caching else None
         self._blocks = blocks if caching else None
         if self._blocks and self._blocks.tokens % self.block_tokens:
@@ -56,6 +59,7 @@ class Memory:
         self._hbm = self._home = 0  # of decoding sequences, at the step last looked at
         self._apart = layout.offloaded
         self._shared_blocks = 0  # held through the prefix cache, counted for each sequence
+        self.tiers: Tiers | None = None  # of the prefix cache below HBM
 
     # -- what is in use ----------------------------------------------------------------------------------------------
 
@@ -111,21 +115,38 @@ class Memory:
         if not self.cache:
             return []
         self.settle()  # what runs allocates first, and may evict
-        return self.cache.lookup(self._runs(seq, seq.tokens - 1))
+        return self.cache.lookup(self.runs(seq))
+
+    def runs(self, seq: Sequence) -> list[Run]:
+        """Blocks of a sequence that could be found: all but that of the last token to compute."""
+        if seq.runs is None or seq.runs[0] != seq.tokens:
+            seq.runs = (seq.tokens, self._runs(seq, seq.tokens - 1))
+        return seq.runs[1]
 
     def admit(self, seq: Sequence, hits: list[Run], now: tuple[int, int], whole: tuple[int, int], spare: float) -> bool:
         """Allocate `now` (HBM, home) bytes for a sequence if `whole` would fit, its hits taken."""
-        hbm, home = whole
-        cache, named = self.cache, sum(blocks for _, blocks in hits)
-        copies = (named - cache.revived(hits)) * self.block_bytes if cache else 0
-        if not self.fits(hbm if self.layout.offloaded else hbm - copies, home - copies, spare):
+        if not self.has_room(hits, whole, spare):
             return False
+        cache, named = self.cache, sum(blocks for _, blocks in hits)
         if cache:
             cache.acquire(hits)
             seq.held, seq.shared = dict(hits), named
             self._shared_blocks += named
         self._hold(seq, *now)
         return True
+
+    def has_room(self, hits: list[Run], whole: tuple[int, int], spare: float) -> bool:
+        """Whether `whole` (HBM, home) bytes of a sequence fit, its hits taken."""
+        hbm, home = whole
+        cache, named = self.cache, sum(blocks for _, blocks in hits)
+        copies = (named - cache.revived(hits)) * self.block_bytes if cache else 0
+        return self.fits(hbm if self.layout.offloaded else hbm - copies, home - copies, spare)
+
+    def promoted(self, seq: Sequence) -> None:
+        """A sequence's first `computed` tokens have come from a lower tier: others may hit them."""
+        assert self.cache
+        self.cache.register([run for run in self._runs(seq, seq.computed) if run[0] >= 0], seq.held)
+        self._share(seq)
 
     def prefilled(self, tokens: int) -> tuple[int, int]:
         """(HBM, home) bytes of `tokens` prompt tokens that were just read."""
@@ -157,6 +178,9 @@ class Memory:
             runs = [run for run in self._runs(seq, seq.tokens) if run[0] >= 0]
             self.cache.register(runs, seq.held)
             self._share(seq)
+            if self.tiers:
+                self.tiers.writes.filled(seq.index, runs)
+                seq.filled = max(0, len(runs) - 1)  # its last run may yet grow
 
     def release(self, seq: Sequence, tokens: int, home: int, ended: bool = False) -> None:
         """Free a sequence whose `tokens` tokens fill `home` bytes; full blocks keep their hashes."""
@@ -168,7 +192,10 @@ class Memory:
         if ended and not seq.held and not self._blocks and not cache.idle_blocks:
             cache.blank += blocks  # nobody will hit them, and nothing idle is older than they are
             return
-        cache.register(self._runs(seq, tokens), seq.held)
+        runs = self._runs(seq, tokens)
+        cache.register(runs, seq.held)
+        if self.tiers:
+            self.tiers.writes.filled(seq.index, runs[seq.filled :])
         cache.release(seq.held, _own_id(seq), blocks - sum(seq.held.values()))
         seq.held = {}
         self._share(seq)

@@ -27,6 +27,10 @@ class PrefixCache:
         self.idle_blocks = 0
         self.held_blocks = 0  # each counted once, however many sequences hold it
 
+    def watch(self, on_evict: Callable[[int, int], None]) -> None:
+        """Tell each run that is given up, with the blocks that it had."""
+        self._order.on_evict = on_evict
+
     @property
     def free_blocks(self) -> int:
         """Blocks that no sequence holds."""

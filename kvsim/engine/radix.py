@@ -9,7 +9,7 @@ about to allocate; here it is what is short.
 Counted in runs, as `kvsim.engine.prefix` does; a page is a block of `block_tokens` (SGLang's default is 1).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from itertools import count
 
@@ -38,6 +38,11 @@ class RadixCache:
         self._clock = 0
         self._leaves: list[tuple[int, int, _Node]] = []  # a heap by stamp; stale ones stay until they come up
         self._ties = count()
+        self._on_evict: Callable[[int, int], None] | None = None
+
+    def watch(self, on_evict: Callable[[int, int], None]) -> None:
+        """Tell each run that is given up, with the blocks that it had."""
+        self._on_evict = on_evict
 
     @property
     def free_blocks(self) -> int:
@@ -107,6 +112,9 @@ class RadixCache:
             self.idle_blocks -= node.blocks
             self.blank += node.blocks
             self._offer(parent)
+            if self._on_evict:
+                for name, first, blocks in node.parts:
+                    self._on_evict(name, first + blocks)
 
     # -- the tree ----------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """One replica, the main loop: plan a span, price it, wait for its end or an arrival that cuts it, commit."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from kvsim.engine.ledger import Ledger
 from kvsim.engine.results import Columns, Counters
 from kvsim.engine.scheduler import Plan, Scheduler
 from kvsim.engine.sequence import Sequence
+from kvsim.engine.streaming import Streaming
 
 Floats = NDArray[np.float64]
 
@@ -49,20 +50,48 @@ class Replica:
         self._span: Span | None = None
         self._wake: Call | None = None
         self._last_start_s = 0.0
+        self._streaming: Streaming | None = None
         serving = scheduler.serving
         self._async = serving.asynchronous
-        self._cpu_step_s, self._cpu_seq_s = serving.cpu_step_s, serving.cpu_seq_s
+        self._cpu_step_s, self._cpu_seq_s, self._gap_s = serving.cpu_step_s, serving.cpu_seq_s, serving.gap_s
+        if scheduler.tiers:
+            scheduler.tiers.on_ready = self._ready
 
     def submit(self, seq: Sequence) -> None:
         """A request reaches the queue now (at `seq.visible_s`)."""
         self.scheduler.waiting.append(seq)
         self.outstanding_tokens += seq.prompt
+        if tiers := self.scheduler.tiers:
+            tiers.arrive(seq, self.scheduler.memory.runs(seq))
+        self._notice(seq.visible_s)
+
+    def _ready(self, seq: Sequence) -> None:
+        """A request in the queue has now what it waited for in a lower tier."""
+        self.scheduler.again(seq, self.clock.now)
+        self._notice(seq.visible_s, loaded=True)
+
+    def _notice(self, now_s: float, loaded: bool = False) -> None:
+        """The queue has changed: plan at the end of the step that can see it."""
         span = self._span
         if span is None:
             if self._wake is None:  # planned once all that arrives at this very time is here
-                self._wake_at(seq.visible_s)
-        elif span.plan.open and span.steps > 1:
-            step = bisect_left(span.ends, seq.visible_s) + 1 + self._async
+                self._wake_at(now_s)
+        elif (span.plan.open or loaded) and span.steps > 1:
+            step = bisect_left(span.ends, now_s) + 1 + self._async
+            if step < span.steps:
+                span.steps = step
+                self._wake_at(float(span.ends[step - 1]))
+
+    def share(self, streaming: Streaming) -> None:
+        """Its cache crosses links that other replicas use too."""
+        self._streaming = streaming
+        streaming.on_change = self._reprice
+
+    def _reprice(self) -> None:
+        """Steps that have not begun have another price."""
+        span = self._span
+        if span is not None and span.steps > 1:
+            step = bisect_right(span.ends, self.clock.now) + 1
             if step < span.steps:
                 span.steps = step
                 self._wake_at(float(span.ends[step - 1]))
@@ -74,14 +103,20 @@ class Replica:
         cutoff_s = now_s if idle or not self._async or self._span is None else self._last_start_s
         plan = self.scheduler.plan(cutoff_s)
         if plan is None:
-            if self.scheduler.waiting:  # unseen so far; nothing runs, so it is planned at once
+            if self.scheduler.waiting and not idle:  # unseen so far; nothing runs, so it is planned at once
                 self._begin(now_s, idle=True)
                 return
             self._span = self._wake = None
+            if self._streaming:
+                self._streaming.end()
             return
+        if self._streaming:
+            self._streaming.begin()
         self._span = span = self._price(plan, now_s, idle)
         self.counters.events += 1
-        self._wake = self.clock.at(float(span.ends[-1]), STEP, self._commit)
+        if self._streaming and self._streaming.changed_s == now_s:
+            span.steps = 1  # the next has another price
+        self._wake_at(float(span.ends[span.steps - 1]))
 
     def _wake_at(self, time_s: float) -> None:
         self._wake = self.clock.at(time_s, STEP, self._commit)
@@ -100,21 +135,22 @@ class Replica:
             chunk = features if chunk is None else [a + b for a, b in zip(chunk, features, strict=True)]
             if pricer.works_at_end and seq.computed + seq.chunk >= seq.tokens:
                 end_s += pricer.prompt_end(seq.tokens)
-        work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s)
-        cpu_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks))
+        slow = self._streaming.slow(now_s) if self._streaming else 1.0
+        work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s, slow)
+        cpu_s, gap_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks)), self._gap_s
         if steps == 1:
             if isinstance(work_s, np.ndarray):  # layer kinds priced each: arrays of one step
                 work_s, gpu_s = work_s.item(), np.asarray(gpu_s).item()
             work = float(work_s)
             if plan.swapped_in_bytes or plan.swapped_out_bytes:
                 work += pricer.swap_s(plan.swapped_in_bytes, plan.swapped_out_bytes)
-            end = now_s + (max(work, cpu_s) if self._async and not idle else work + cpu_s)
+            end = now_s + ((max(work, cpu_s) if self._async and not idle else work + cpu_s) + gap_s)
             return Span(plan, now_s, [end], gpu_s, steps, rows, chunk)
         ends = np.empty(steps + 1)
         ends[0] = now_s
-        ends[1:] = np.maximum(work_s, cpu_s) if self._async else work_s + cpu_s
+        ends[1:] = (np.maximum(work_s, cpu_s) if self._async else work_s + cpu_s) + gap_s
         if idle:  # the first step waits for its planning
-            ends[1] = float(work_s if isinstance(work_s, float) else work_s[0]) + cpu_s  # type: ignore[index]
+            ends[1] = float(work_s if isinstance(work_s, float) else work_s[0]) + cpu_s + gap_s  # type: ignore[index]
         return Span(plan, now_s, np.add.accumulate(ends)[1:], gpu_s, steps, rows, chunk)
 
     def _commit(self, wake: Call) -> None:
@@ -176,3 +212,7 @@ class Replica:
             fetched, returned = self.pricer.link_bytes(plan.decodes, span.rows, span.chunk, steps)
             counters.fetched_bytes += fetched
             counters.returned_bytes += returned
+            beside = self.pricer.beside
+            if plan.decodes and beside:
+                sums = beside.sums(plan.decodes, span.rows, steps)
+                counters.beside = [a + b for a, b in zip(counters.beside or [0] * len(sums), sums, strict=True)]

@@ -46,6 +46,7 @@ class Counters:
     sequences: int = 0  # summed over steps
     fetched_bytes: int = 0
     returned_bytes: int = 0
+    beside: list[int] = field(default_factory=list)  # decode steps, their sequences and tokens, of attention elsewhere
     swapped_in_bytes: int = 0
     swapped_out_bytes: int = 0
     tokens: int = 0  # through the layers, prompts and outputs

@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from kvsim.engine.ledger import Ints, Ledger
+from kvsim.engine.levels import blocks_of
 from kvsim.engine.memory import Memory
 from kvsim.engine.sequence import Sequence
 from kvsim.engine.serving import Serving
@@ -52,6 +53,8 @@ class Scheduler:
         self._ends: list[tuple[int, int, Sequence]] = []  # (decode step, order, sequence)
         self._orders = self._batch_end = 0
         self._late = 0  # sequences that the last step ended; an asynchronous plan still counts them
+        self.tiers = memory.tiers
+        self.fetching: dict[int, Sequence] = {}  # out of the queue until a lower tier has brought what they wait for
         self.preempted: list[int] = []
         self._swapped_bytes = self.peak_swapped_bytes = 0
 
@@ -73,12 +76,16 @@ class Scheduler:
             else:
                 self._preempt(seq)
                 preempted = True
-        swapped_in, blocked, unseen = 0, preempted, False
+        swapped_in, blocked, unseen, under_way = 0, preempted, False, len(chunks)
         while self.waiting and not blocked and not unseen:
             seq = self.waiting[0]
             if seq.visible_s > cutoff_s:
                 unseen = True
-            elif self._full(decodes) or budget <= 0:
+            elif self._full(decodes):
+                blocked = True
+            elif self.tiers and self._fetch(seq):
+                continue
+            elif budget <= 0:
                 blocked = True
             elif seq.swapped:
                 if self._swap_in(seq):
@@ -91,11 +98,15 @@ class Scheduler:
                 chunks.append(seq)
             else:
                 blocked = True
+        if self.tiers and (preempted or swapped_in or len(chunks) > under_way):
+            self.tiers.writes.flush()
         if not (decodes or chunks or swapped_in or swapped_out):
             return self._idle(blocked, cutoff_s)
         settled = not (preempted or unseen or swapped_in or (blocked and self._late))
+        if self.tiers and self.waiting and budget <= 0:
+            settled = False  # what HBM gives up meanwhile may make the head of the queue leave it
         self._forget_late()
-        is_open = not (blocked or budget <= 0 or self._full(decodes) or serving.static_batches)
+        is_open = not (blocked or (budget <= 0 and not self.tiers) or self._full(decodes) or serving.static_batches)
         return Plan(decodes, chunks, self._span(decodes, chunks) if settled else 1, is_open, swapped_in, swapped_out)
 
     def _idle(self, blocked: bool, cutoff_s: float) -> Plan | None:
@@ -103,7 +114,7 @@ class Scheduler:
         if blocked and self._late:
             self._forget_late()
             return self.plan(cutoff_s)
-        if blocked:
+        if blocked and not self.fetching and not self.waiting[0].loaded:  # else its room is what others wait for
             raise RuntimeError(f"request {self.waiting[0].index + 1} fits never: it should have been rejected")
         self._forget_late()
         return None
@@ -134,26 +145,67 @@ class Scheduler:
 
     def _admit(self, seq: Sequence, budget: int, beside: bool) -> bool:
         """Give the head of the queue its first chunk, if it fits. A whole prompt above the budget runs alone."""
-        serving = self.serving
-        hits = self.memory.hits(seq)
-        computed = sum(blocks for _, blocks in hits) * serving.block_tokens
+        serving, hits = self.serving, [] if seq.loaded else self.memory.hits(seq)
+        computed = seq.computed if seq.loaded else sum(blocks for _, blocks in hits) * serving.block_tokens
         chunk = seq.tokens - computed
         if chunk > budget and serving.chunked_prefill:
             chunk = budget
         elif chunk > budget and beside:
             return False
-        memory = self.memory
-        if serving.admission == "reserve_output":
-            whole = memory.largest(seq.tokens, seq.prompt + seq.target)
-        else:
-            whole = memory.prefilled(seq.tokens)
+        memory, whole = self.memory, self._whole(seq)
         now = memory.prefilled(computed + chunk) if serving.admission == "prompt_fits" else whole
-        if not memory.admit(seq, hits, now, whole, serving.watermark):
+        if not seq.loaded and not memory.admit(seq, hits, now, whole, serving.watermark):
             return False
         self._enter(seq)
+        seq.loaded = False
         seq.computed, seq.chunk = computed, chunk
         self.prefilling.append(seq)
         return True
+
+    def _whole(self, seq: Sequence) -> tuple[int, int]:
+        """(HBM, home) bytes that must fit for a sequence to be admitted."""
+        if self.serving.admission == "reserve_output":
+            return self.memory.largest(seq.tokens, seq.prompt + seq.target)
+        return self.memory.prefilled(seq.tokens)
+
+    def _fetch(self, seq: Sequence) -> bool:
+        """Whether the head of the queue has left it, to wait for what lower tiers have; then its room is allocated."""
+        tiers, memory, spare = self.tiers, self.memory, self.serving.watermark
+        if seq.loaded or seq.swapped or not tiers:
+            return False
+        hits, whole = memory.hits(seq), self._whole(seq)
+        if not memory.has_room(hits, whole, spare):
+            return False
+        pieces = tiers.fetch(seq, memory.runs(seq), hits)
+        if pieces:
+            past = sum(blocks for _, blocks in hits)
+            memory.admit(seq, hits, whole, whole, spare)
+            seq.computed = (past + blocks_of(pieces)) * self.serving.block_tokens
+            if tiers.load(seq, pieces, past):
+                self._loaded(seq)
+        if seq.loaded or pieces == []:
+            return False
+        self.fetching[seq.index] = self.waiting.popleft()
+        return True
+
+    def again(self, seq: Sequence, now_s: float) -> None:
+        """What a sequence left the queue for is here: it is at the head once more."""
+        del self.fetching[seq.index]
+        if seq.home:  # allocated for what came
+            self._loaded(seq)
+        seq.visible_s = now_s
+        self._requeue(seq)
+
+    def _requeue(self, seq: Sequence) -> None:
+        """Back to the head of the queue, but behind those whose room in HBM is allocated."""
+        ahead = 0
+        while ahead < len(self.waiting) and self.waiting[ahead].loaded:
+            ahead += 1
+        self.waiting.insert(ahead, seq)
+
+    def _loaded(self, seq: Sequence) -> None:
+        seq.loaded = True
+        self.memory.promoted(seq)
 
     def _enter(self, seq: Sequence) -> None:
         self.waiting.popleft()
@@ -207,7 +259,7 @@ class Scheduler:
                 seq.rows, seq.tokens = None, cached + 1  # its last token was never read
             memory.release(seq, cached, home)
         seq.order, seq.computed = -1, 0
-        self.waiting.appendleft(seq)
+        self._requeue(seq)
         return swapped
 
     def _home_bytes(self, seq: Sequence, done: int) -> int:
@@ -249,6 +301,8 @@ class Scheduler:
                 self._leave(seq, seq.tokens, seq.hbm, seq.home)
             if seq.generated >= seq.target:
                 ended.append(seq)
+        if self.tiers and (emitted or ended):
+            self.tiers.writes.flush()
         return emitted, ended
 
     def _rows(self, seq: Sequence, steps: int) -> Ints:

@@ -1,6 +1,11 @@
 """A request while a replica has it."""
 
+from typing import TYPE_CHECKING
+
 from kvsim.engine.ledger import Ints
+
+if TYPE_CHECKING:
+    from kvsim.engine.tiers import Visit
 
 
 class Sequence:
@@ -16,30 +21,37 @@ class Sequence:
         rows, start, end: its ledger rows and the decode steps [start, end) that they cover.
         hbm, home: bytes allocated while prefilling (then the ledger knows).
         named: its runs of blocks that the trace names, None until they are asked for.
+        runs: (tokens, its runs of all blocks but that of the last of so many tokens), None until they are asked for.
         held: blocks by id that it shares through the prefix cache, `shared` of them.
-        swapped: bytes of its cache in host DRAM, after a preemption by swapping.
+        swapped: bytes of its cache in a lower tier, after a preemption by swapping.
+        filled: leading runs that tiers below have been told of.
+        visit: what lower tiers do for it; loaded: whether its room in HBM is allocated, and holds what they had of it.
     """
 
     __slots__ = (
         "chunk",
         "computed",
         "end",
+        "filled",
         "first_plan",
         "generated",
         "hbm",
         "held",
         "home",
         "index",
+        "loaded",
         "named",
         "order",
         "prompt",
         "rows",
+        "runs",
         "shared",
         "start",
         "swapped",
         "target",
         "tokens",
         "visible_s",
+        "visit",
     )
 
     def __init__(self, index: int, prompt: int, target: int, visible_s: float) -> None:
@@ -49,5 +61,9 @@ class Sequence:
         self.start = self.end = 0
         self.hbm = self.home = self.shared = self.swapped = 0
         self.named: list[tuple[int, int]] | None = None
+        self.runs: tuple[int, list[tuple[int, int]]] | None = None
         self.held: dict[int, int] = {}
         self.first_plan = True  # not scheduled yet
+        self.visit: Visit | None = None
+        self.loaded = False
+        self.filled = 0

@@ -1,6 +1,7 @@
 """A whole run: requests of a trace reach replicas through a router, on one clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from kvsim.cost.rates import Rates
 from kvsim.engine.arrivals import ClosedLoop, Feed, OpenLoop
 from kvsim.engine.capacity import Capacity, capacity
 from kvsim.engine.clock import Clock
+from kvsim.engine.executor import ExecutingReplica, ExecutorFactory
 from kvsim.engine.ledger import Ledger
 from kvsim.engine.memory import Memory
 from kvsim.engine.prefix_caches import prefix_cache
@@ -18,11 +20,15 @@ from kvsim.engine.results import Columns
 from kvsim.engine.router import Router
 from kvsim.engine.scheduler import Scheduler
 from kvsim.engine.serving import Serving
+from kvsim.engine.streaming import streaming
+from kvsim.engine.swapping import swap_bytes, swap_ways
+from kvsim.engine.tiering import below
 from kvsim.specs.hardware import Machine
 from kvsim.specs.model import Model
 from kvsim.traces.loop import alone
 from kvsim.traces.trace import Trace
 from kvsim.traits.layout import Layout
+from kvsim.traits.placement import DRAM
 from kvsim.traits.policy import Policy
 
 Observer = Callable[[Replica, Span], None]
@@ -59,6 +65,7 @@ def simulate(
     closed: bool = False,
     concurrency: int | None = None,
     progress: Callable[[int], None] | None = None,
+    executor: ExecutorFactory | None = None,
 ) -> Simulation:
     """Replay `trace` on `replicas` replicas of `tp` chips each.
 
@@ -69,23 +76,36 @@ def simulate(
         closed: send the turns of sessions when what they wait for has ended, not at their stamps; with `concurrency`,
             that many sessions at a time.
         progress: called now and then with the number of requests that arrived.
+        executor: makes what runs a replica's steps; its seconds then drive the clock, step by step.
     """
     if serving.weight_dtype:
         model = model.model_copy(update={"dtype": serving.weight_dtype})
     layout = Layout(policy, model, tp, serving.block_tokens)
     room = capacity(machine, layout, serving)
-    pricer = Pricer(layout, Rates.of(machine, tp), serving.graph_sizes)
+    pricer = Pricer(layout, Rates.of(machine, tp), serving.overheads)
     clock = Clock()
+    tiers = below(machine, layout, room, serving, trace, pricer, clock)
+    streams = streaming(machine, pricer, clock, replicas)
+    swap_room = swap_bytes(machine, layout, room, serving)
+    if serving.preemption == "swap" and serving.swap_tier != DRAM:
+        pricer.swap_ways = swap_ways(machine, serving, tp)
     columns = Columns.empty(trace.arrival_s.copy(), trace.prompt_tokens, trace.output_tokens)
     caching = prefix_cache(serving, trace) if serving.prefix_caching and policy.reuse == "prefix" else None
     several = []
     for number in range(replicas):
         ledger = Ledger(pricer.rows)
         memory = Memory(layout, room, ledger, pricer, caching, trace.blocks)
-        scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, exact)
-        several.append(Replica(clock, scheduler, ledger, pricer, columns, number))
+        memory.swap_room = swap_room
+        if tiers and memory.cache:
+            memory.tiers = tiers(number, memory.cache)
+        scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, exact or executor is not None)
+        kind = Replica if executor is None else ExecutingReplica
+        several.append(kind(clock, scheduler, ledger, pricer, columns, number))
         several[-1].observers.extend(observers)
+        if shared := streams(number):
+            several[-1].share(shared)
     rejections = reject(columns, layout, room, serving)
+    simulation = Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s, closed)
     router = Router(several, serving.routing, trace.sessions)
     if closed:
         sessions = trace.sessions or alone(len(trace))
@@ -94,12 +114,24 @@ def simulate(
             replica.on_end = feed.ended
     else:
         feed = OpenLoop(clock, router, columns, serving.api_s, progress)
-    feed.begin()
-    clock.run_until(until_s)
+    with _executors(simulation, executor):
+        feed.begin()
+        clock.run_until(until_s)
     for replica in several:
         replica.counters.add_up()
         np.add.at(columns.preemptions, replica.scheduler.preempted, 1)
-    return Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s, closed)
+    return simulation
+
+
+@contextmanager
+def _executors(simulation: Simulation, executor: ExecutorFactory | None) -> Iterator[None]:
+    """Give each replica its executor, and close them all at the end."""
+    with ExitStack() as stack:
+        for replica in simulation.replicas:
+            if executor is not None and isinstance(replica, ExecutingReplica):
+                replica.attach(executor(simulation, replica))
+                stack.callback(replica.executor.close)
+        yield
 
 
 def reject(columns: Columns, layout: Layout, room: Capacity, serving: Serving) -> dict[str, int]:

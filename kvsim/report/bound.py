@@ -12,7 +12,7 @@ from kvsim.engine.simulate import Simulation
 from kvsim.onestep import Step, step
 from kvsim.report.waiting import waiting
 from kvsim.report.words import amount, digits, percent, plural, seconds
-from kvsim.traits.placement import DRAM
+from kvsim.traits.placement import DRAM, HBM
 
 # Shares that matter: of a request's life spent waiting, of all waiting with one cause, of requests preempted, or read
 # alone ...
@@ -26,7 +26,21 @@ LANES = {
     "h2d": "the host link to the GPU",
     "d2h": "the host link from the GPU",
     "nvlink": "the link between the chips",
+    "nvme_read": "reading flash",
+    "nvme_write": "writing flash",
+    "csd": "attention in storage",
+    "cxl": "the CXL memory",
+    "nic": "the network",
+    "codec": "the codec",
 }
+
+_TIERS = {"nvme_read": "flash", "nvme_write": "flash", "cxl": "CXL memory", "nic": "the network"}
+_BESIDE = {
+    "csd": "more drives, more or faster flash channels, or an engine that reads fewer pages",
+    "cpu": "faster or more host memory channels, or fewer tokens attended to",
+}
+
+_COPIES = "write less to the tiers (writes=back or selective), or a policy that stores fewer bytes"
 
 # what GPU time goes to -> (what the GPU does then, what would make it faster)
 _WORK = {
@@ -151,12 +165,29 @@ def _sentence(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str
 def _pace(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str, float], lane: str) -> tuple[str, str]:
     """(what the busiest lane does, what would make it faster)."""
     moved, steps = figures["bytes_moved"], max(1, figures["steps"])
-    if lane in ("h2d", "d2h") and run.layout.policy.placement.home == DRAM:
+    if any(replica.pricer.beside and replica.pricer.beside.lane == lane for replica in run.replicas):
+        return "every decode step waits for attention there, layer by layer", _BESIDE[lane]
+    if lane in _TIERS:
+        if run.serving.tiers:
+            return f"copies of cached prefixes move {amount(moved[lane])} over it", _COPIES
+        return f"every decode step reads the cache from {_TIERS[lane]}", (
+            "a nearer tier, more devices side by side, or a policy that stores fewer bytes"
+        )
+    weights = 1 - run.layout.policy.placement.weights_in(run.layout.geo)[HBM]
+    if weights > 0 and lane == "h2d":
+        each = amount(moved[lane] / run.layout.geo.tp / steps)
+        return f"every step fetches weights and cache that rest elsewhere, {each} a step", (
+            "larger batches, which fetch the weights no more often, a better split "
+            "(kvsim step --best-split), or a faster link"
+        )
+    if lane in ("h2d", "d2h") and run.layout.policy.placement.home != HBM:
         each = amount(moved[lane] / run.layout.geo.tp / steps)
         if lane == "d2h" and not run.layout.policy.placement.returns_everything():
             return f"a step writes {each} of new cache back", "a policy that stores fewer bytes, or a faster link"
         does = f"every decode step {'fetches' if lane == 'h2d' else 'returns'} the whole cache, {each} a step"
         return does, "keep the cache in HBM if it fits there, store fewer bytes of it, or take a faster link"
+    if lane in ("h2d", "d2h") and run.serving.tiers:
+        return f"copies of cached prefixes move {amount(moved[lane])} over it", _COPIES
     if lane in ("h2d", "d2h"):
         return (
             f"preemptions swap {amount(moved[lane])} over it",

@@ -7,8 +7,14 @@ LATENCIES = {
     "e2e_s": "end to end",
     "queue_s": "of it in the queue",
 }
-TIERS = {"hbm": "HBM", "dram": "host DRAM"}
-LANES = {"gpu": "GPU", "h2d": "host to GPU", "d2h": "GPU to host", "cpu": "host CPU", "nvlink": "between chips"}
+TIERS = {
+    "hbm": "HBM", "dram": "host DRAM", "flash": "flash", "cxl": "CXL memory", "remote": "remote",
+}  # fmt: skip
+LANES = {
+    "gpu": "GPU", "h2d": "host to GPU", "d2h": "GPU to host", "cpu": "host CPU", "nvlink": "between chips",
+    "nvme_read": "flash reads", "nvme_write": "flash writes", "csd": "in storage", "cxl": "CXL memory",
+    "nic": "network", "codec": "codec",
+}  # fmt: skip
 GPU_TIME = {
     "weights": "weights", "cache": "reading the cache", "arithmetic": "arithmetic", "dequantizing": "dequantizing",
     "passes": "element-wise passes", "latency": "kernel latencies", "collectives": "all-reduces",

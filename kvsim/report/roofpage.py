@@ -3,6 +3,7 @@
 from html import escape
 from pathlib import Path
 
+from kvsim.report.labels import LANES
 from kvsim.report.roofpicture import GROUPS, picture
 from kvsim.report.roofsvg import mark, svg
 from kvsim.report.words import amount, count, digits, percent, seconds
@@ -56,6 +57,7 @@ _HEADS = (
     "bound by",
 )  # fmt: skip
 _LANES = {"gpu": "", "h2d": ", host to GPU", "d2h": ", GPU to host", "nvlink": ", between chips"}
+_LANES |= {lane: f", {name}" for lane, name in LANES.items() if lane not in _LANES}
 
 
 def write(found: Roofline, path: Path) -> None:

@@ -15,7 +15,11 @@ GROUPS = {
     "step": ("whole step, on each roof", "#333333"),
 }
 LANE_COLOURS = {"gpu": "#333333", "h2d": "#00795A", "d2h": "#A8497F", "nvlink": "#006D77"}
+LANE_COLOURS |= {"nvme_read": "#8A5A00", "nvme_write": "#B8860B", "csd": "#5B4B8A", "cpu": "#7A3B3B", "cxl": "#3B6E7A"}
+LANE_COLOURS |= {"nic": "#4A7A3B", "codec": "#7A6A3B"}
 LANE_DASHES = {"gpu": (), "h2d": (6, 3), "d2h": (2, 3), "nvlink": (8, 3, 2, 3)}
+LANE_DASHES |= {"nvme_read": (4, 2), "nvme_write": (1, 2), "csd": (10, 4), "cpu": (3, 1), "cxl": (6, 2), "nic": (5, 5)}
+LANE_DASHES |= {"codec": (1, 4)}
 _NEAR = 0.12  # decades between labels that become one
 
 

@@ -19,7 +19,8 @@ def render(step: Step, title: str, fancy: bool = True) -> str:
         lines.append(row(LANES[lane], f"{seconds(took):>9}  {shown}"))
     if {GPU, PEER} <= set(figures["lanes"]):
         lines += wrapped("chips compute and reduce in turn: the step is the sum of these lanes")
-    lines += ["", f"{'op':<22}{'lane':<8}{'calls':>7}{'time':>11}{'share':>9}{'FLOPs':>10}{'bytes':>10}  bound"]
+    wide = max(8, *(len(lane) + 2 for lane in figures["lanes"]))
+    lines += ["", f"{'op':<22}{'lane':<{wide}}{'calls':>7}{'time':>11}{'share':>9}{'FLOPs':>10}{'bytes':>10}  bound"]
     ops = sorted(
         zip(step.ops, figures["ops"], strict=True),
         key=lambda pair: (-figures["lanes"][pair[1]["lane"]], -pair[1]["seconds"]),
@@ -28,11 +29,23 @@ def render(step: Step, title: str, fancy: bool = True) -> str:
         flops = count(found["flops"]) if found["flops"] else "-"
         share = percent(found["seconds"] / total)
         lines.append(
-            f"{found['name']:<22}{found['lane']:<8}{op.count * op.launches:>7,.0f}{seconds(found['seconds']):>11}"
+            f"{found['name']:<22}{found['lane']:<{wide}}{op.count * op.launches:>7,.0f}{seconds(found['seconds']):>11}"
             f"{share:>9}{flops:>10}{amount(found['bytes']):>10}  {found['bound']}"
         )
+    lines += _engine(step)
     cache = ", ".join(f"{amount(held)} in {tier}" for tier, held in figures["kv_bytes"].items())
     lines += ["", f"cache of the batch, one chip: {cache}", "", "assumed"]
     for note in figures["assumptions"]:
         lines += wrapped(note, "    ", "  - ")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _engine(step: Step) -> list[str]:
+    """What the step takes in an engine, term by term."""
+    if step.engine_terms is None or step.engine_seconds is None:
+        return []
+    lines = ["", f"in {step.serving}: {seconds(step.engine_seconds)} until the next step"]
+    for name, took in step.engine_terms.items():
+        if took:
+            lines.append(row(name, f"{'-' if took < 0 else ''}{seconds(abs(took))}".rjust(9)))
+    return lines

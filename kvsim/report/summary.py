@@ -1,5 +1,6 @@
 """A run's figures, reduced to the object that `kvsim run --json` prints."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from kvsim.cost.dense import layer_ops
 from kvsim.cost.op import PEER
 from kvsim.cost.rates import Rates
 from kvsim.engine.simulate import Simulation
+from kvsim.report.tierfigures import lane_totals, tier_figures, tier_peaks, wear
 from kvsim.traits.placement import DRAM, HBM
 
 Floats = NDArray[np.float64]
@@ -32,7 +34,9 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
     chips, hours = tp * replicas, duration_s / 3600
     busy = _busy(run)
     energy_j = _energy_j(run, busy["gpu"], duration_s)
-    keys = ("prompt_tokens", "hit_tokens", "sequences", "steps")
+    tiers = tier_figures(run, duration_s)
+    below = {name: figures["hit_tokens"] for name, figures in tiers.items()}
+    keys = ("prompt_tokens", "hit_tokens", "sequences", "steps", "returned_bytes")
     total = {key: sum(getattr(replica.counters, key) for replica in run.replicas) for key in keys}
     return {
         "loop": "closed" if run.closed else "open",
@@ -54,7 +58,7 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
         "output_tokens": output,
         "output_tokens_per_s": _ratio(output, duration_s),
         "peak_bytes": _peak_bytes(run),
-        "capacity_bytes": {HBM: int(machine.chip.memory.capacity), DRAM: run.capacity.pool_bytes[DRAM]},
+        "capacity_bytes": _capacity_bytes(run, tiers),
         "pool_bytes": run.capacity.pool_bytes,
         "capacity_terms": run.capacity.terms,
         "kv_bytes_per_token": _kv_bytes_per_token(run, done),
@@ -63,6 +67,9 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
         "mean_running": _ratio(total["sequences"], total["steps"]),
         "preemptions": int(columns.preemptions.sum()),
         "prefix_hit_ratio": _ratio(total["hit_tokens"], total["prompt_tokens"]) or 0.0,
+        "hit_tokens": {HBM: max(0, total["hit_tokens"] - sum(below.values())), **below},
+        "tiers": tiers,
+        "wear": wear(run, layout.policy.placement.home, tp * total["returned_bytes"], duration_s),
         "bytes_moved": _bytes_moved(run),
         "busy": busy,
         "usd_per_mtok": _ratio(machine.price_usd_per_h * chips * hours * 1e6, output),
@@ -81,14 +88,15 @@ def kv_capacity_tokens(run: Simulation) -> int:
     For a policy whose bytes follow the context this does not depend on the size: pages of the pool x tokens a page.
     """
     layout = run.layout
-    step = np.lcm(layout.block_tokens, layout.policy.quantizer.period)
+    step = np.lcm(layout.block_tokens, layout.policy.period)
     prompt = max(1, round(float(run.columns.prompt_tokens.mean())))
     context = prompt + max(1, round(float(run.columns.output_tokens.mean())))
     context = int(-(-context // step) * step)
     row = layout.rows_at(np.array([prompt]), np.array([context]))[:, 0]
     pools = run.capacity.pool_bytes
-    home = pools[layout.policy.placement.home] * context // int(row[layout.home_row])
-    return int(min(home, pools[HBM] * context // int(row[layout.hbm_row])))
+    home = pools[layout.policy.placement.home] * context // max(1, int(row[layout.home_row]))
+    in_hbm = int(row[layout.hbm_row])  # nothing, where attention runs beside the chip
+    return int(min(home, pools[HBM] * context // in_hbm) if in_hbm else home)
 
 
 def _spread(values: Floats) -> dict[str, float | None]:
@@ -126,12 +134,32 @@ def _between(run: Simulation, arrived: NDArray[np.bool_]) -> int:
 
 
 def _peak_bytes(run: Simulation) -> dict[str, int]:
-    peaks = {HBM: run.capacity.resident_bytes + max(replica.scheduler.memory.peak[0] for replica in run.replicas)}
+    peaks = {
+        HBM: run.capacity.resident_bytes + max(replica.scheduler.memory.peak[0] for replica in run.replicas),
+        DRAM: 0,
+    }
     home = run.layout.policy.placement.home
-    peaks[DRAM] = max(replica.scheduler.memory.peak[1] for replica in run.replicas) if home == DRAM else 0
+    if home != HBM:
+        most = max(replica.scheduler.memory.peak[1] for replica in run.replicas)
+        peaks |= {tier: int(most * share) for tier, share in run.layout.policy.placement.away().items() if share}
+    for tier, share in run.layout.policy.placement.weights_in(run.layout.geo).items():
+        if tier != HBM and share:
+            peaks[tier] = peaks.get(tier, 0) + int(run.layout.geo.model.weight_bytes / run.layout.geo.tp * share)
     if run.serving.preemption == "swap":
-        peaks[DRAM] += max(replica.scheduler.peak_swapped_bytes for replica in run.replicas)
+        swapped = max(replica.scheduler.peak_swapped_bytes for replica in run.replicas)
+        peaks[run.serving.swap_tier] = peaks.get(run.serving.swap_tier, 0) + swapped
+    for tier, peak in tier_peaks(run).items():
+        peaks[tier] = peaks.get(tier, 0) + peak
     return peaks
+
+
+def _capacity_bytes(run: Simulation, tiers: Iterable[str]) -> dict[str, int]:
+    """Of one chip: its HBM, its share of the host's DRAM that caches may fill, and of other tiers in use."""
+    found = {HBM: int(run.machine.chip.memory.capacity), DRAM: run.capacity.pool_bytes[DRAM]}
+    swap = [run.serving.swap_tier] if run.serving.preemption == "swap" else []
+    for name in (*_peak_bytes(run), *swap, *tiers):
+        found.setdefault(name, int(run.machine.tier(name).capacity_bytes) // run.machine.chips)
+    return found
 
 
 def _kv_bytes_per_token(run: Simulation, done: NDArray[np.bool_]) -> float | None:
@@ -147,12 +175,23 @@ def _kv_bytes_per_token(run: Simulation, done: NDArray[np.bool_]) -> float | Non
 def _bytes_moved(run: Simulation) -> dict[str, int]:
     tp, counters = run.layout.geo.tp, [replica.counters for replica in run.replicas]
     moved = {
-        "h2d": tp * sum(c.fetched_bytes + c.swapped_in_bytes for c in counters),
-        "d2h": tp * sum(c.returned_bytes + c.swapped_out_bytes for c in counters),
+        "h2d": tp * sum(c.swapped_in_bytes for c in counters),
+        "d2h": tp * sum(c.swapped_out_bytes for c in counters),
     }
     if tp > 1:
         peer = sum(op.count * float(np.max(op.bytes)) for op in layer_ops(run.layout.geo, 1) if op.lane == PEER)
         moved["nvlink"] = round(tp * peer * sum(c.tokens for c in counters))
+    if run.serving.swap_tier != DRAM:
+        lanes, swapped = run.machine.tier(run.serving.swap_tier).lanes, [c.swapped_in_bytes for c in counters]
+        for lane, each in zip(lanes, (swapped, [c.swapped_out_bytes for c in counters]), strict=True):
+            moved[lane] = moved.get(lane, 0) + tp * sum(each)
+    for replica in run.replicas:
+        done = replica.counters
+        for stream in replica.pricer.streams:
+            carried = stream.carried(done.steps, done.fetched_bytes, done.returned_bytes)
+            moved[stream.lane] = moved.get(stream.lane, 0) + tp * carried
+    for lane, (carried, _) in lane_totals(run, run.replicas).items():
+        moved[lane] = moved.get(lane, 0) + carried
     return moved
 
 
@@ -164,15 +203,23 @@ def _busy(run: Simulation) -> dict[str, float]:
         counters, serving = replica.counters, run.serving
         lanes["gpu"] += counters.gpu_s
         lanes["cpu"] += serving.cpu_step_s * counters.steps + serving.cpu_seq_s * counters.sequences
-        fetch_s, return_s = replica.pricer.link_busy_s(counters.fetched_bytes, counters.returned_bytes, counters.steps)
-        lanes["h2d"] += fetch_s + replica.pricer.swap_s(counters.swapped_in_bytes, 0)
-        lanes["d2h"] += return_s + replica.pricer.swap_s(0, counters.swapped_out_bytes)
+        pricer = replica.pricer
+        streams = pricer.stream_busy_s(counters.fetched_bytes, counters.returned_bytes, counters.steps)
+        if counters.beside and pricer.beside:
+            lane = pricer.beside.lane
+            streams[lane] = streams.get(lane, 0.0) + pricer.beside.busy_s(counters.beside)
+        for lane, busy_s in streams.items():
+            lanes[lane] = lanes.get(lane, 0.0) + busy_s
+        lanes["h2d"] += pricer.swap_s(counters.swapped_in_bytes, 0)
+        lanes["d2h"] += pricer.swap_s(0, counters.swapped_out_bytes)
     if run.layout.geo.tp > 1:
         rates = Rates.of(run.machine, run.layout.geo.tp)
         steps = max(1, sum(replica.counters.steps for replica in run.replicas))
         tokens = sum(replica.counters.tokens for replica in run.replicas)
         peers = [op for op in layer_ops(run.layout.geo, tokens / steps) if op.lane == PEER]
         lanes["nvlink"] = steps * sum(float(np.max(rates.seconds(op))) for op in peers)  # of a mean step
+    for lane, (_, busy_s) in lane_totals(run, run.replicas).items():
+        lanes[lane] = lanes.get(lane, 0.0) + busy_s
     whole_s = span_s * len(run.replicas)
     return {lane: min(1.0, seconds / whole_s) if whole_s else 0.0 for lane, seconds in lanes.items()}
 

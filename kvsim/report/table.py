@@ -6,6 +6,7 @@ from typing import Any
 
 from kvsim.replay import Report
 from kvsim.report.labels import GPU_TIME, LANES, LATENCIES, PERCENTILES, TIERS
+from kvsim.report.tierwords import tier_sentences
 from kvsim.report.words import amount, bar, digits, percent, plural, seconds
 
 WIDTH = 96
@@ -25,10 +26,13 @@ def render(report: Report, heading: Style = str, fancy: bool = True) -> str:
         ("latency", _latency(figures)),
         ("traffic", _traffic(figures)),
         ("memory", _memory(report)),
+        ("tiers below HBM", _tiers(report)),
         ("what bounded it", _bound(figures, fancy)),
         ("assumed", _assumed(figures)),
     ):
         found = list(section)
+        if not found:
+            continue
         lines += [heading(name) if name != "latency" else heading(found.pop(0)), *found, ""]
     return "\n".join(line.rstrip() for line in lines[:-1])
 
@@ -88,17 +92,34 @@ def _memory(report: Report) -> Iterator[str]:
     for tier, peak in figures["peak_bytes"].items():
         whole = figures["capacity_bytes"][tier]
         if peak:
-            yield row(TIERS[tier], f"{amount(peak)} at most of {amount(whole)} a chip ({percent(peak / whole)})")
+            yield row(
+                TIERS.get(tier, tier), f"{amount(peak)} at most of {amount(whole)} a chip ({percent(peak / whole)})"
+            )
     home = report.simulation.layout.policy.placement.home
     terms = {name: term for name, term in figures["capacity_terms"].items() if term}
-    yield row("cache", f"{digits(figures['kv_bytes_per_token'])} bytes a token of context, in {TIERS[home]}")
+    yield row("cache", f"{digits(figures['kv_bytes_per_token'])} bytes a token of context, in {TIERS.get(home, home)}")
     room = f"{figures['kv_capacity_tokens']:,} tokens fit in a replica; a chip's HBM has room for"
     yield row("", f"{room} {amount(figures['pool_bytes']['hbm'])}:")
     width = max(len(name) for name in terms)
     for name, term in terms.items():
         yield row("", f"  {name:<{width}} {term / 1e9:+9.2f} GB")
     if home != "hbm":
-        yield row("", f"{TIERS[home]} has room for {amount(figures['pool_bytes'][home])} a chip")
+        yield row("", f"{TIERS.get(home, home)} has room for {amount(figures['pool_bytes'][home])} a chip")
+    if figures["wear"]["years_to_wear_out"]:
+        a_day, years = digits(figures["wear"]["drive_writes_per_day"]), digits(figures["wear"]["years_to_wear_out"])
+        yield row("", f"new cache, {a_day} drive writes a day, wears it out in {years} years")
+
+
+def _tiers(report: Report) -> Iterator[str]:
+    figures, automatic = report.figures, report.simulation.serving.fetch == "auto"
+    prompts = figures["prompt_tokens"]
+    for name, found in figures["tiers"].items():
+        share = percent(found["hit_tokens"] / prompts if prompts else None)
+        moved = f"{amount(found['read_bytes'])} read, {amount(found['written_bytes'])} written"
+        lost = f", {amount(found['dropped_bytes'])} found no room" if found["dropped_bytes"] else ""
+        yield row(TIERS.get(name, name), f"{share} of prompt tokens; {moved}{lost}")
+        for told in tier_sentences(found, automatic):
+            yield from wrapped(told, " " * 18, row("", ""))
 
 
 def _bound(figures: Mapping[str, Any], fancy: bool) -> Iterator[str]:

@@ -1,83 +1,31 @@
-"""Chips, links, hosts and the systems made of them: what `hardware/*.yaml` holds and `--hw` names."""
+"""Systems made of chips, links, hosts and devices: what `hardware/systems/*.yaml` holds and `--hw` names."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Optional
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from kvsim.specs.load import Bytes, BytesPerS, Count, FlopsPerS, Hertz, Seconds, Spec, UsdPerHour, Watts
+from kvsim.errors import unknown
+from kvsim.specs.chips import DTYPE_BYTES, Chip, Cpu, Host, Link, Memory, Peaks
+from kvsim.specs.devices import Attached, Switch
+from kvsim.specs.graph import Device, Node, tiers
+from kvsim.specs.load import Count, Spec, UsdPerHour
+from kvsim.specs.tiers import Resource, Tier
 
 if TYPE_CHECKING:
     from kvsim.cost.calibration import Calibrated
 
-DTYPE_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5, "fp32": 4.0}
-
-
-class Peaks(Spec):
-    """Dense FLOP/s by operand type, tensor cores but for `fp32` (the plain cores that do element-wise work)."""
-
-    bf16: FlopsPerS = Field(gt=0)
-    fp32: FlopsPerS = Field(gt=0)
-    fp16: FlopsPerS | None = Field(default=None, gt=0)
-    fp8: FlopsPerS | None = Field(default=None, gt=0)
-    int8: FlopsPerS | None = Field(default=None, gt=0)
-
-    def of(self, dtype: str) -> float:
-        """FLOP/s of a GEMM whose operands are `dtype`: a chip without that unit converts to bf16 first."""
-        peak = getattr(self, dtype, None)
-        return float(peak if peak is not None else self.bf16)
-
-
-class Memory(Spec):
-    """A memory: `capacity` is what the driver reports, `bandwidth` the datasheet's."""
-
-    kind: str
-    capacity: Bytes = Field(gt=0)
-    bandwidth: BytesPerS = Field(gt=0)
-
-
-class Chip(Spec):
-    """One accelerator. `sources` names where each figure comes from, by key."""
-
-    name: str
-    memory: Memory
-    peak: Peaks
-    multiprocessors: Count
-    l2: Bytes = Field(gt=0)
-    clock: Hertz = Field(gt=0)
-    power: Watts = Field(gt=0)
-    idle_power: Watts = Field(ge=0)
-    sources: dict[str, str] = Field(default_factory=dict)
-
-
-class Link(Spec):
-    """A link: bytes/s in one direction, after line coding; `latency` of one transfer; `max_chips` it can join."""
-
-    name: str
-    kind: str
-    bandwidth: BytesPerS = Field(gt=0)
-    latency: Seconds = Field(ge=0)
-    max_chips: Count = 8
-    sources: dict[str, str] = Field(default_factory=dict)
-
-    @field_validator("kind")
-    @classmethod
-    def _known(cls, kind: str) -> str:
-        if kind not in ("pcie", "nvlink"):
-            raise ValueError(f"must be pcie or nvlink, but got {kind!r}")
-        return kind
-
-
-class Host(Spec):
-    """The machine around the chips: its DRAM serves all of them."""
-
-    name: str
-    memory: Memory
-    sources: dict[str, str] = Field(default_factory=dict)
+__all__ = ["DTYPE_BYTES", "Chip", "Cpu", "Host", "Link", "Machine", "Memory", "Peaks", "System"]
 
 
 class System(Spec):
-    """One system file: names of a chip, its links and host (or inline definitions), and the price of one chip."""
+    """One system file: names of a chip, its links and host (or inline definitions), and the price of one chip.
+
+    Attributes:
+        chip_to: the node that chips hang on: the host, or one of `switches`.
+        devices: what else hangs on it, by a name that resources are called by.
+    """
 
     name: str
     chip: str | Chip
@@ -86,6 +34,9 @@ class System(Spec):
     host: str | Host
     price: UsdPerHour = Field(ge=0)
     chips: Count = 1
+    chip_to: str = "host"
+    switches: dict[str, Switch] = Field(default_factory=dict)
+    devices: dict[str, Attached] = Field(default_factory=dict)
     sources: dict[str, str] = Field(default_factory=dict)
 
 
@@ -94,8 +45,10 @@ class Machine:
     """A system with every name resolved: what the cost model reads.
 
     Attributes:
-        price_usd_per_h: of one chip.
-        curves: what was measured of the chip, and `peer_curves` of each peer link; None where nothing was.
+        price_usd_per_h: of one chip, with its share of the devices, written off over three years.
+        curves: what was measured of the chip, `peer_curves` of each peer link, `host_curves` of the host link; None
+            where nothing was.
+        chip_to: the node that every chip's host link goes to; `switches` and `devices` by name.
     """
 
     name: str
@@ -107,8 +60,37 @@ class Machine:
     price_usd_per_h: float
     curves: Optional["Calibrated"] = None
     peer_curves: tuple["Calibrated", ...] = ()
+    host_curves: Optional["Calibrated"] = None
+    chip_to: str = "host"
+    switches: tuple[Node, ...] = ()
+    devices: tuple[Device, ...] = ()
 
     def peer_link(self, chips: int) -> Link:
         """The first listed link that joins `chips` of this system's chips (bridges join pairs, switches all)."""
         fitting = [link for link in self.peer_links if link.max_chips >= chips]
         return fitting[0] if fitting else self.peer_links[-1]
+
+    @cached_property
+    def _graph(self) -> tuple[tuple[Tier, ...], tuple[Resource, ...]]:
+        return tiers(self.chip, self.host, self.host_link, self.chip_to, self.switches, self.devices, self.name)
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """Where bytes can rest: hbm, dram, then the devices' tiers in their order."""
+        return self._graph[0]
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """What transfers share."""
+        return self._graph[1]
+
+    def tier(self, name: str) -> Tier:
+        """The tier of that name.
+
+        Raises:
+            UserError: the machine has none.
+        """
+        for tier in self.tiers:
+            if tier.name == name:
+                return tier
+        raise unknown("tier", name, [tier.name for tier in self.tiers], f"machine {self.name}")

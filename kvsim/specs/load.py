@@ -38,6 +38,8 @@ Seconds = Annotated[float, _quantity("s")]
 Watts = Annotated[float, _quantity("w")]
 Hertz = Annotated[float, _quantity("hz")]
 UsdPerHour = Annotated[float, _quantity("usd_per_h")]
+Usd = Annotated[float, _quantity("usd")]
+Iops = Annotated[float, _quantity("iops")]
 Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
 CountOrZero = Annotated[int, Field(ge=0, le=1_000_000_000)]
 

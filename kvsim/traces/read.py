@@ -18,6 +18,7 @@ DITHERS = ("uniform",)
 _NO_LINES = np.empty(0, np.int64)  # nobody asks for a row's line once it is read
 _COLUMN_KEYS = ("arrival", "input", "output")
 _SESSION_KEYS = ("session", "gap")  # may be named as well
+_TIMED_KEYS = ("first", "done")  # these too, but not beside a session
 
 
 def read_trace(
@@ -38,8 +39,8 @@ def read_trace(
 
     Args:
         format: a name from `formats.names()`; by default the file's first line decides.
-        columns: "arrival", "input", "output", and perhaps "session" and "gap" -> the file's name for it: the generic
-            formats.
+        columns: "arrival", "input", "output", and perhaps "session" and "gap", or "first" and "done" (stamps of the
+            first and the last token) -> the file's name for it: the generic formats.
         time_unit: s (default), ms, us or ns: the generic format's clock.
         limit: read this many requests, and no further.
         dither: "uniform" spreads the arrivals of each clock tick over it, drawn with `seed`.
@@ -90,7 +91,7 @@ def derived_notes(trace: Trace) -> list[str]:
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """`arrival=COLUMN,input=COLUMN,output=COLUMN[,session=COLUMN[,gap=COLUMN]]`, the value of `--map`, as a mapping.
+    """`arrival=COLUMN,input=COLUMN,output=COLUMN[,session=COLUMN[,gap=COLUMN]][,first=COLUMN,done=COLUMN]`, of `--map`.
 
     Raises:
         UserError: a part that is no KEY=COLUMN, an unknown key, one given twice, or one that is missing.
@@ -109,11 +110,13 @@ def parse_columns(text: str) -> dict[str, str]:
 
 def _check_columns(columns: Mapping[str, str], where: str) -> None:
     for key in columns:
-        if key not in (*_COLUMN_KEYS, *_SESSION_KEYS):
-            raise unknown("key", key, (*_COLUMN_KEYS, *_SESSION_KEYS), where)
+        if key not in (*_COLUMN_KEYS, *_SESSION_KEYS, *_TIMED_KEYS):
+            raise unknown("key", key, (*_COLUMN_KEYS, *_SESSION_KEYS, *_TIMED_KEYS), where)
     for key in _COLUMN_KEYS:
         if key not in columns:
             raise UserError(f"{where}: {key} is missing; name all of {', '.join(_COLUMN_KEYS)}")
+    if "session" in columns and set(_TIMED_KEYS) & set(columns):
+        raise UserError(f"{where}: session and first or done cannot be named together yet: leave one out")
     if "gap" in columns and "session" not in columns:
         raise UserError(f"{where}: session is missing; a gap is the wait after the row before of the same session")
 
@@ -122,6 +125,8 @@ def _generic(columns: Mapping[str, str] | None) -> str | None:
     """The format of a file whose columns are named."""
     if not columns:
         return None
+    if set(_TIMED_KEYS) & set(columns):
+        return "generic_timed"
     return "generic_sessions" if "session" in columns else "generic"
 
 

@@ -6,13 +6,14 @@ from pydantic import Field, model_validator
 
 from kvsim.specs.load import Spec
 from kvsim.traces.generators.agents import Agents
+from kvsim.traces.generators.pool import Pool
 from kvsim.traces.generators.prefixes import Prefixes
 from kvsim.traces.generators.rag import Rag
 from kvsim.traces.generators.servegen import ServeGen
 from kvsim.traces.laws import Arrivals, Length, Share
 from kvsim.traces.trace import MAX_TOKENS
 
-GENERATORS = ("prefixes", "agents", "rag", "servegen")  # keys of `generate:` and modules of kvsim.traces.generators
+GENERATORS = ("prefixes", "pool", "agents", "rag", "servegen")  # keys of `generate:`, modules of traces.generators
 
 
 class Conversations(Spec):
@@ -43,7 +44,8 @@ class Conversations(Spec):
 
 class Generate(Spec):
     """Requests made by rule: `arrivals`, and lengths by `prompt` and `output`, a `mix` of them, or the pairs of a file,
-    with `prefixes` that they share if given; or else `conversations`, `agents`, `rag` or `servegen`."""
+    with `prefixes` that they share, or a `pool` of prompts, if given; or else `conversations`, `agents`,
+    `rag` or `servegen`."""
 
     requests: int = Field(ge=1, le=100_000_000)
     arrivals: Arrivals | None = None
@@ -53,6 +55,7 @@ class Generate(Spec):
     lengths_from: str | None = Field(default=None, description="a file relative to the YAML")
     tokenizer: str | None = Field(default=None, description="of lengths_from, if that is text")
     prefixes: Prefixes | None = None
+    pool: Pool | None = None
     conversations: Conversations | None = None
     agents: Agents | None = None
     rag: Rag | None = None
@@ -73,7 +76,9 @@ class Generate(Spec):
             )
         if self.tokenizer is not None and self.lengths_from is None:
             raise ValueError("tokenizer is for the text of lengths_from")
-        for key in ("arrivals", "prefixes"):
+        if self.pool is not None and (self.prefixes is not None or self.prompt is None):
+            raise ValueError("a pool needs prompt and output, and takes no prefixes")
+        for key in ("arrivals", "prefixes", "pool"):
             if wholes and getattr(self, key) is not None:
                 raise ValueError(f"{wholes[0]} take{'' if wholes[0][-1] == 's' else 's'} no {key}")
         if self.arrivals is None and not wholes:

@@ -4,6 +4,7 @@ A cache counts runs of blocks by name. A run is in use, or idle: only idle block
 first, so that a leading part of it survives.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -27,7 +28,10 @@ class Order:
 
     Attributes:
         idle: blocks by name, of runs that nobody uses.
+        on_evict: told a victim and the blocks that it had, before it loses the last of them.
     """
+
+    on_evict: Callable[[int, int], None] | None = None
 
     def __init__(self) -> None:
         self.idle: dict[int, int] = {}
@@ -60,6 +64,8 @@ class Order:
         while blocks > 0:
             name = self.victim()
             had = idle[name]
+            if self.on_evict:
+                self.on_evict(name, had)
             taken = min(had, blocks)
             if taken == had:
                 del idle[name]

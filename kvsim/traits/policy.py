@@ -1,14 +1,21 @@
 """A policy: a product of traits, composed from papers by name: `snapkv:capacity=1024+kivi:bits=4`."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_type_hints
+from math import lcm
+from typing import Any, ClassVar, Literal, get_type_hints
 
 from kvsim import find
 from kvsim.errors import UserError, unknown
 from kvsim.traits.encoding import Basis, Quantizer
 from kvsim.traits.placement import Placement
+from kvsim.traits.prefill import Prefill
+from kvsim.traits.profile import ASSUMED, Figure
 from kvsim.traits.retention import Retention
+from kvsim.traits.selection import Selection
+from kvsim.traits.sharing import Sharing
+from kvsim.traits.trait import Trait
 
 Fidelity = Literal["ideal", "published"]
 
@@ -20,7 +27,10 @@ class Traits:
     retention: Retention | None = None
     basis: Basis | None = None
     quantizer: Quantizer | None = None
+    sharing: Sharing | None = None
+    selection: Selection | None = None
     placement: Placement | None = None
+    prefill: Prefill | None = None
     reuse: Literal["prefix", "none"] = "prefix"
 
 
@@ -30,6 +40,14 @@ class Paper:
     title: str
     arxiv: str = ""
     repo: str = ""
+    above_full: str = ""  # what makes it store more than the full cache does at some length, if anything
+    figures: ClassVar[Mapping[str, Figure]] = {}  # what its cost takes from data, as assumed
+
+    def profile(self) -> Mapping[str, Figure]:
+        """Figures that depend on data, by name: measured (`workloads/profiles/<policy>.yaml`), or else as assumed."""
+        if not self.figures:
+            return {}
+        return {**self.figures, **find.profile(type(self).__module__.rpartition(".")[2].replace("_", "-"))}
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """What the method sets: as a good kernel allows (ideal), or as its released code does (published)."""
@@ -46,11 +64,43 @@ class Policy:
     retention: Retention
     basis: Basis
     quantizer: Quantizer
+    sharing: Sharing
+    selection: Selection
     placement: Placement
+    prefill: Prefill
     reuse: Literal["prefix", "none"]
 
+    @property
+    def traits(self) -> tuple[Trait, ...]:
+        """All but the placement, which has no Ops on the chip."""
+        return self.retention, self.basis, self.quantizer, self.sharing, self.selection, self.prefill
 
-SLOTS = ("retention", "basis", "quantizer", "placement")
+    @property
+    def period(self) -> int:
+        """stored(n + period) >= stored(n)."""
+        return lcm(self.retention.period, self.quantizer.period)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """Figures of its papers' profiles that nobody measured, as `paper: figure`."""
+        return tuple(
+            f"{paper.title}: {name.replace('_', ' ')}"
+            for paper in self.papers
+            for name, figure in paper.profile().items()
+            if figure.source == ASSUMED
+        )
+
+
+NULLS: dict[str, Any] = {
+    "retention": Retention(),
+    "basis": Basis(),
+    "quantizer": Quantizer(),
+    "sharing": Sharing(),
+    "selection": Selection(),
+    "placement": Placement(),
+    "prefill": Prefill(),
+}
+SLOTS = tuple(NULLS)
 
 
 def policy(text: str, fidelity: str = "ideal") -> Policy:
@@ -78,8 +128,24 @@ def policy(text: str, fidelity: str = "ideal") -> Policy:
             if slot in setters:
                 raise UserError(f"policy {text!r}: {setters[slot]} and {part} both set {slot}; combine others")
             setters[slot], chosen[slot] = part, trait
-    nulls = {"retention": Retention(), "basis": Basis(), "quantizer": Quantizer(), "placement": Placement()}
-    return Policy(text, fidelity, tuple(papers), reuse=reuse, **(nulls | chosen))  # type: ignore[arg-type]
+    found = Policy(text, fidelity, tuple(papers), reuse=reuse, **(NULLS | chosen))  # type: ignore[arg-type]
+    _check(found)
+    return found
+
+
+def _check(policy: Policy) -> None:
+    """Refuse traits that differ, but cannot hold together.
+
+    Raises:
+        UserError: with the reason.
+    """
+    retention, where = policy.retention, f"policy {policy.name!r}"
+    if retention.by_head and (policy.basis.joint or policy.basis.spans_heads or policy.quantizer.joint):
+        raise UserError(f"{where}: heads keep different tokens, but are encoded together; combine others")
+    if not retention.aligned and policy.sharing.aligned:
+        raise UserError(f"{where}: layers keep different tokens, but share rows token by token; combine others")
+    if retention.classes > 1 and policy.selection.selects:
+        raise UserError(f"{where}: a selection among several classes of tokens is not modelled; combine others")
 
 
 def _paper(part: str) -> Paper:

@@ -15,7 +15,9 @@ from kvsim.cost.curves import Floats
 from kvsim.specs.hardware import Chip
 from kvsim.validate.instep import beside_chunk, in_steps
 from kvsim.validate.mixed import with_mixed
-from kvsim.validate.plans import MOST, PLANS, START, Plan
+from kvsim.validate.ownplans import OWN
+from kvsim.validate.plan import Plan
+from kvsim.validate.plans import MOST, PLANS, START
 from kvsim.validate.published import read
 from kvsim.validate.residuals import predicted, residuals, residuals_512
 from kvsim.validate.rows import Rows
@@ -23,6 +25,7 @@ from kvsim.validate.solve import digits, solve
 from kvsim.validate.yamlfile import write
 
 MOST_ROWS = 2000
+APART = "paged_decode"  # decodes by a kernel of their own, also beside a chunk
 
 
 def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
@@ -30,7 +33,9 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
     seen = rows.where(~rows.held)
     if len(seen) > MOST_ROWS:
         seen = seen.where(np.random.default_rng(0).permutation(len(seen))[:MOST_ROWS])
-    start = {name: value for name, value in (START[plan.op] | plan.start).items() if name not in plan.given}
+    start = {
+        name: value for name, value in (START[plan.form or plan.op] | plan.start).items() if name not in plan.given
+    }
     if plan.benchmark:
         start["l2_share"] = plan.benchmark.l2_share
 
@@ -42,12 +47,12 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
 
     def errors(x: Floats) -> Floats:
         parameters, hot = build(x)
-        found: Floats = np.log(predicted(CURVES[plan.op](**parameters), part, seen, hot) / seen.seconds)
+        found: Floats = np.log(predicted(CURVES[plan.form or plan.op](**parameters), part, seen, hot) / seen.seconds)
         return found
 
     parameters, hot = build(solve(errors, np.log(np.array(list(start.values())))))
     held = rows.where(rows.held)
-    left_s = predicted(CURVES[plan.op](**parameters), part, held, hot)
+    left_s = predicted(CURVES[plan.form or plan.op](**parameters), part, held, hot)
     about = {
         "op": plan.op,
         "dtype": plan.dtype,
@@ -58,6 +63,8 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
     return Fitted(
         **about,
         tables=list(plan.tables),
+        where=plan.where,
+        form=plan.form,
         fitted=plan.fitted,
         parameters=parameters,
         held_out=residuals(held, left_s),
@@ -68,10 +75,10 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
 
 def main(names: list[str]) -> None:
     """Fit the plans of some chips and links, or of all."""
-    for name in names or dict.fromkeys(plan.part for plan in PLANS):
+    for name in names or dict.fromkeys(plan.part for plan in (*PLANS, *OWN)):
         part, curves = find.part(name), []
-        for plan in (plan for plan in PLANS if plan.part == name):
-            rows = read(name, plan.op, plan.dtype, plan.tables)
+        for plan in (plan for plan in (*PLANS, *OWN) if plan.part == name):
+            rows = read(name, plan.op, plan.dtype, plan.tables, plan.where)
             if rows is None:
                 sys.exit(f"{plan.tables[0]}: not found; KVSIM_SHARED names the folder that holds measurements/")
             found = fit(plan, part, rows)
@@ -86,9 +93,13 @@ def main(names: list[str]) -> None:
 
 def _in_steps(curves: list[Fitted], chip: Chip) -> list[InSteps]:
     """Coefficients of attention over a 16-bit cache."""
-    attention = {one.op: one for one in curves if one.op.startswith("attention") and one.dtype == "bf16"}
-    found = [in_steps(one, chip) for one in attention.values()]
-    return [*found, beside_chunk(attention["attention_prefill"], chip)] if "attention_prefill" in attention else found
+    attention = [one for one in curves if one.op.startswith("attention") and one.dtype == "bf16"]
+    first = {one.op: one for one in reversed(attention)}
+    found = [in_steps(one, chip) for one in first.values()]
+    prefill, decode = first.get("attention_prefill"), first.get("attention_decode")
+    if prefill is None or (decode and decode.form == APART):
+        return found
+    return [*found, beside_chunk(prefill, chip)]
 
 
 if __name__ == "__main__":

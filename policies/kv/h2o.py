@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from kvsim.traits.budgeted import Budgeted
+from kvsim.traits.budgets import Budget
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
-from kvsim.traits.retention import HeavyHitters
+from kvsim.traits.scorers import AccumulatedScores
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,7 @@ class H2o(Paper):
     title = "H2O"
     arxiv = "2306.14048"
     repo = "FMInference/H2O"
+    above_full = "a score for each slot, before the budget is reached"
 
     def __post_init__(self) -> None:
         for name in ("heavy", "recent"):
@@ -24,4 +27,6 @@ class H2o(Paper):
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """Published code (real_drop) writes the score matrix out and gathers the whole cache each step."""
-        return Traits(retention=HeavyHitters(self.heavy, self.recent, fidelity == "published"), reuse="none")
+        written = fidelity == "published"
+        budget = Budget(parts=(self.heavy, self.recent))
+        return Traits(retention=Budgeted(budget, AccumulatedScores(written), every=1, copies=written), reuse="none")

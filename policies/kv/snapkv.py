@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from kvsim.traits.budgeted import Budgeted
+from kvsim.traits.budgets import Budget
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
-from kvsim.traits.retention import PromptBudget
+from kvsim.traits.votes import WindowVotes
 
 
 @dataclass(frozen=True)
@@ -24,4 +26,5 @@ class Snapkv(Paper):
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """Published code repeats keys and values for every query head before caching them."""
-        return Traits(retention=PromptBudget(self.capacity, self.window, fidelity == "published"), reuse="none")
+        retention = Budgeted(Budget(self.capacity), WindowVotes(self.window), repeat_heads=fidelity == "published")
+        return Traits(retention=retention, reuse="none")

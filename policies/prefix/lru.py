@@ -22,9 +22,11 @@ class _Queue(Order):
         idle[name] = idle.pop(name, 0) + blocks
 
     def evict(self, blocks: int) -> None:
-        idle = self.idle
+        idle, told = self.idle, self.on_evict
         while blocks > 0:
             name, had = next(iter(idle.items()))
+            if told:
+                told(name, had)
             if had > blocks:
                 idle[name] = had - blocks
             else:

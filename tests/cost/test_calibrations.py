@@ -19,7 +19,7 @@ def test_it_belongs_to_a_chip_or_a_link_and_says_its_source(name: str) -> None:
     for one in found.curves:
         assert all((one.kernel, one.source, one.licence, one.tables, one.fitted))
         assert one.curve
-        assert one.held_out.rows > 30
+        assert one.held_out.rows > 20
     assert {one.op for one in found.in_steps} - {BESIDE_CHUNK} <= {one.op for one in found.curves}
 
 
@@ -39,7 +39,7 @@ def test_measured_chips_meet_the_targets(name: str) -> None:
         ("a100-80", True, ""),
         ("a100-40", True, "a100-sxm-80gb"),
         ("l40s", True, ""),
-        ("h100", False, ""),
+        ("h100", True, ""),
         ("a6000", False, ""),
     ],
 )

@@ -1,6 +1,7 @@
 """One step's physics: the roofline by hand, limits of lanes, monotone figures. Whole runs carry no such claim."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,32 +10,44 @@ from hypothesis import strategies as st
 
 import kvsim.find as find
 from kvsim.cost import rates as shares
+from kvsim.cost.op import Num
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
 from kvsim.onestep import step
+from kvsim.specs.devices import Drive, Expander
 from kvsim.specs.hardware import Machine
 from kvsim.traits.layout import Layout
 from kvsim.traits.policy import policy
 
 POLICIES = find.paper_names("kv")
-H100 = find.machine("h100")
+H100 = find.machine("h100+csd")
 
 
-MACHINES = [H100, find.machine("l40s")]  # by datasheet rates, by fitted curves
+MACHINES = [find.machine("a6000+csd"), H100, find.machine("l40s+csd")]  # by datasheet rates, by fitted curves
 
 
 def priced(text: str, machine: Machine, sequences: int, context: int, chunk: int, past: int) -> float:
     """Seconds of one step: decodes beside a chunk."""
     layout = Layout(policy(text), find.model("llama-3-8b"), 1, 16)
     pricer = Pricer(layout, Rates.of(machine, 1))
-    rows = (pricer.ledger_rows(context, 1)[:, 0] * sequences).tolist()
     features = pricer.chunk(chunk, past) if chunk else None
-    return float(pricer.price(sequences, rows, features, 1 if chunk else 0)[0])
+    return seconds(pricer.price(sequences, step_rows(pricer, context, sequences), features, 1 if chunk else 0))
+
+
+def step_rows(pricer: Pricer, prompt: int, sequences: int) -> Any:
+    """The ledger's rows of one step, as the engine hands them over: numbers, or columns where kinds are priced each."""
+    rows = pricer.ledger_rows(prompt, 1) * sequences
+    return rows[:, 0].tolist() if pricer.kinds == 1 else rows
+
+
+def seconds(priced: tuple[Num, Num]) -> float:
+    """Of one step."""
+    return float(np.ravel(priced[0])[0])
 
 
 def test_a_decode_step_is_the_roofline_computed_by_hand() -> None:
     """Llama-3-8B, batch 1, 8,192 tokens: each kernel's bytes over its bandwidth, and a launch each."""
-    bandwidth, launch, layers, hidden = 3.35e12, shares.LAUNCH_S, 32, 4096
+    bandwidth, launch, layers, hidden = 768e9, shares.LAUNCH_S, 32, 4096
     weights = 2 * (4096 * 6144 + 4096 * 4096 + 3 * 4096 * 14336)
     inout = 2 * ((4096 + 6144) + (4096 + 4096) + (4096 + 28672) + (14336 + 4096))
     gemms = layers * (4 * launch + (weights + inout) / (0.85 * bandwidth))
@@ -45,12 +58,12 @@ def test_a_decode_step_is_the_roofline_computed_by_hand() -> None:
     passes += layers * (launch + 8 * 256 * 4 / (0.8 * bandwidth))  # cache write
     passes += 2 * (launch + 2 * hidden * 2 / (0.8 * bandwidth)) + 4 * launch + 128256 * 16 / (0.8 * bandwidth)
     attention = layers * (launch + (8192 * 8 * 256 * 2 + 4 * 32 * 128) / (0.8 * bandwidth))
-    found = step(hw="h100", model="llama-3-8b", context=8192)
+    found = step(hw="a6000", model="llama-3-8b", context=8192)
     assert found.seconds == pytest.approx(gemms + head + passes + attention, rel=1e-12)
     assert "HBM" in found.bound
 
 
-@pytest.mark.parametrize("hw", ["h100", "l40s"])
+@pytest.mark.parametrize("hw", ["h100+csd", "l40s+csd"])
 @pytest.mark.parametrize("phase", ["prefill", "decode", "mixed"])
 @pytest.mark.parametrize("text", POLICIES)
 def test_the_engine_prices_what_step_shows(text: str, phase: str, hw: str) -> None:
@@ -59,12 +72,11 @@ def test_the_engine_prices_what_step_shows(text: str, phase: str, hw: str) -> No
     shown = float(step(hw=hw, model="llama-3-8b", policy=text, phase=phase, batch=3, context=4000, past=900).seconds)
     if phase == "prefill":
         chunk = [3 * figure for figure in pricer.chunk(4000, 0)]
-        engine = pricer.price(0, (), chunk, 3, 3 * pricer.prompt_end(4000))[0]
+        engine = pricer.price(0, (), chunk, 3, 3 * pricer.prompt_end(4000))
     else:
-        rows = (pricer.ledger_rows(3999, 1)[:, 0] * 3).tolist()
         features = pricer.chunk(512, 900) if phase == "mixed" else None
-        engine = pricer.price(3, rows, features, 1 if features else 0)[0]
-    assert float(engine) == pytest.approx(shown, rel=1e-9)
+        engine = pricer.price(3, step_rows(pricer, 3999, 3), features, 1 if features else 0)
+    assert seconds(engine) == pytest.approx(shown, rel=1e-9)
 
 
 def faster(machine: Machine, part: str, factor: float) -> Machine:
@@ -128,11 +140,29 @@ def test_seconds_never_fall_with_bytes(contexts: list[int], text: str) -> None:
 
 @settings(deadline=None)
 @given(sequences=STEPS["sequences"], context=STEPS["context"], chunk=STEPS["chunk"], past=STEPS["past"])
-def test_an_infinite_link_makes_offload_equal_full(sequences: int, context: int, chunk: int, past: int) -> None:
-    link = H100.host_link.model_copy(update={"bandwidth": float("inf"), "latency": 0.0})
-    endless = replace(H100, host_link=link)
-    shape = (sequences, context, chunk, past)
-    assert priced("offload", endless, *shape) == priced("full", H100, *shape)
+def test_an_endless_tier_equals_hbm(sequences: int, context: int, chunk: int, past: int) -> None:
+    endless, shape = endlessly("h100+nvme+cxl+rdma"), (sequences, context, chunk, past)
+    for tier in ("dram", "flash", "cxl", "remote"):
+        assert priced(f"offload:tier={tier}", endless, *shape) == priced("full", H100, *shape)
+
+
+def endlessly(name: str) -> Machine:
+    """A machine whose tiers have infinite bandwidth and no latency."""
+    machine, inf = find.machine(name), float("inf")
+    link = machine.host_link.model_copy(update={"bandwidth": inf, "latency": 0.0})
+    memory = machine.host.memory.model_copy(update={"bandwidth": inf})
+    devices = []
+    for device in machine.devices:
+        fast: dict[str, object] = {"read": inf, "write": inf, "latency": 0.0}
+        if isinstance(device.device, Expander):
+            fast = {"memory": memory, "latency": 0.0}
+        if isinstance(device.device, Drive):
+            fast = {"read": inf, "write": inf, "read_latency": 0.0, "write_latency": 0.0, "random_read": inf}
+            fast |= {"random_write": inf}
+        port = device.link.model_copy(update={"bandwidth": inf, "latency": 0.0})
+        devices.append(replace(device, device=device.device.model_copy(update=fast), link=port))
+    host = machine.host.model_copy(update={"memory": memory})
+    return replace(machine, host_link=link, host=host, devices=tuple(devices))
 
 
 def test_headinfer_at_a_million_tokens_is_bound_by_the_host_link() -> None:

@@ -147,7 +147,7 @@ def test_the_report_names_the_loop_and_measures_sessions() -> None:
 
 def test_a_rejected_turn_lets_its_session_go_on() -> None:
     trace = replace(_two_turns(130), prompt_tokens=np.array([500_000, 130]), blocks=None)
-    columns = run(trace, settings={"max_model_len": 8000}).simulation.columns
+    columns = run(trace, settings={"max_model_len": 8000, "api_s": 1e-3}).simulation.columns
     assert columns.rejected.tolist() == [True, False]
     assert columns.arrival_s[1] == pytest.approx(1.0 + 1e-3)  # its answer, an error, comes after the API's time
 

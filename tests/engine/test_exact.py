@@ -38,7 +38,7 @@ def both(
     """Replay by spans and token by token, under the invariants."""
     runs = [
         simulate(
-            trace, find.machine("h100"), find.model(model), policy(text), serving_preset(preset, own),
+            trace, find.machine("h100+csd"), find.model(model), policy(text), serving_preset(preset, own),
             exact=exact, replicas=replicas, observers=(checker,),
         )
         for exact in (False, True)

@@ -57,7 +57,7 @@ SCENES: list[tuple[Trace, dict[str, Any], tuple[str, ...]]] = [
     (_trace(60, 0.01, 500, 300), {"settings": {"max_num_seqs": 2}}, ("max_num_seqs=2 sequences run", "max_num_seqs=4")),
     (_trace(60, 0.01, 500, 300), {"serving": "static"}, ("a static batch is held",)),
     (_trace(60, 0.01, 9000, 30), {"serving": "orca"}, ("100 % of prompts exceed max_num_batched_tokens=8192",)),
-    (_trace(9, 1.0, 100, 100), {"settings": {"cpu_step_s": 0.1}}, ("The host's CPU is the busiest lane",)),
+    (_trace(9, 1.0, 100, 100), {"settings": {"schedule_step_s": 0.1}}, ("The host's CPU is the busiest lane",)),
     (_trace(9, 1.0, 100, 100), {"settings": {"max_model_len": 10}}, ("No request was completed: rejected were 9",)),
     (_trace(9, 1.0, 100, 100), {"until_s": 0.001}, ("the clock stopped too early",)),
 ]

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from kvsim import find
+from kvsim.specs.devices import Drive, Expander, Store
 from kvsim.specs.hardware import Chip, Host, Link, System
 from kvsim.specs.load import load, read_yaml
 
-KINDS: dict[str, type[Chip | Host | Link | System]] = {"chips": Chip, "hosts": Host, "links": Link, "systems": System}
+KINDS: dict[str, type[Chip | Host | Link | System | Drive | Expander | Store]] = {
+    "chips": Chip, "hosts": Host, "links": Link, "systems": System, "drives": Drive, "memories": Expander,
+    "stores": Store,
+}  # fmt: skip
 FILES = sorted(path for kind in KINDS for path in (find.ROOT / "hardware" / kind).glob("*.yaml"))
 IDS = [f"{path.parent.name}/{path.stem}" for path in FILES]
 SYSTEMS = find.names("hardware/systems")
@@ -25,8 +29,22 @@ def figures(data: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield prefix + key
 
 
-def test_the_seven_systems_are_there() -> None:
-    assert SYSTEMS == ["a100-40", "a100-80", "a6000", "h100", "h200", "l40s", "rtx4090"]
+GPUS = [name for name in SYSTEMS if find.machine(name).chip.fpga is None]
+
+
+def test_the_systems_are_there() -> None:
+    assert GPUS == ["a100-40", "a100-80", "a6000", "h100", "h200", "l40s", "rtx4090"]
+    assert set(SYSTEMS) - set(GPUS) == {"u280", "vhk158"}
+
+
+@pytest.mark.parametrize("name", ["u280", "vhk158"])
+def test_an_overlays_peaks_follow_from_its_lanes(name: str) -> None:
+    chip = find.machine(name).chip
+    assert chip.fpga is not None
+    cycles = 2 * chip.fpga.regions * chip.clock
+    assert chip.peak.bf16 == pytest.approx(cycles * chip.fpga.matrix_macs, rel=0.01)
+    assert chip.peak.fp32 == pytest.approx(cycles * chip.fpga.vector_macs, rel=0.01)
+    assert chip.multiprocessors == chip.fpga.regions
 
 
 @pytest.mark.parametrize("path", FILES, ids=IDS)
@@ -74,7 +92,7 @@ def test_datasheet(name: str, mebibytes: int, terabytes_per_s: float, bf16_tflop
     assert chip.power == watts
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("name", GPUS)
 def test_tensor_peaks_are_dense_and_follow_from_the_clock(name: str) -> None:
     """SMs x FLOP a cycle x clock; Hopper's tensor cores boost to 1.83 GHz where its plain cores reach 1.98."""
     chip = find.machine(name).chip
@@ -84,7 +102,7 @@ def test_tensor_peaks_are_dense_and_follow_from_the_clock(name: str) -> None:
     assert chip.peak.fp32 == pytest.approx(chip.multiprocessors * 2 * lanes * chip.clock, rel=0.01)
 
 
-@pytest.mark.parametrize(("name", "native"), [(n, n in ("h100", "h200", "l40s", "rtx4090")) for n in SYSTEMS])
+@pytest.mark.parametrize(("name", "native"), [(n, n in ("h100", "h200", "l40s", "rtx4090")) for n in GPUS])
 def test_fp8_runs_at_twice_bf16_where_it_is_native(name: str, native: bool) -> None:
     peak = find.machine(name).chip.peak
     assert (peak.fp8 is not None) == native

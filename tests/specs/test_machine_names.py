@@ -95,7 +95,7 @@ def test_a_users_file_that_names_another(in_a_folder: Path) -> None:
         (
             "my other link, kind: pcie",
             "my other link, kind: wire",
-            "mine.yaml: peer_links.1.kind: must be pcie or nvlink",
+            "mine.yaml: peer_links.1.kind: must be pcie, nvlink, cxl, rdma or tcp",
         ),
         ("host: dgx-h100", "host: 3", "mine.yaml: host: input should be a valid string"),
         ("host: dgx-h100", "host: dgx-h10", "unknown host 'dgx-h10': did you mean dgx-h100"),

@@ -55,7 +55,7 @@ def test_the_samples_load(file: Path) -> None:
         ("31.5 GB/s", "1e400 GB/s", ": bandwidth: must be finite, but got '1e400 GB/s'"),
         ("31.5 GB/s", ".inf", ": bandwidth: must be a number with a unit"),
         ("31.5 GB/s", "-1 GB/s", ": bandwidth: input should be greater than 0"),
-        ("pcie", "smoke", ": kind: must be pcie or nvlink, but got 'smoke'"),
+        ("pcie", "smoke", ": kind: must be pcie, nvlink, cxl, rdma or tcp, but got 'smoke'"),
         ("a link", "[a, link]", ": name: input should be a valid string"),
     ],
 )

@@ -19,6 +19,8 @@ SI = {
     "hz": "hertz",
     "w": "watt",
     "usd_per_h": "USD/hour",
+    "usd": "USD",
+    "iops": "IOPS",
     "tokens": "token",
 }
 PAIRS = [(dimension, unit) for dimension, units in UNITS.items() for unit in units]
@@ -27,7 +29,7 @@ PAIRS = [(dimension, unit) for dimension, units in UNITS.items() for unit in uni
 @pytest.fixture(scope="module")
 def registry() -> "pint.UnitRegistry[float]":
     made: pint.UnitRegistry[float] = pint.UnitRegistry()
-    for name in ("flop = [] = FLOP", "USD = []", "token = [] = _ = tokens"):
+    for name in ("flop = [] = FLOP", "USD = []", "token = [] = _ = tokens", "IOPS = []"):
         made.define(name)
     made.define("FLOPS = flop/second")
     return made

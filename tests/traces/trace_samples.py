@@ -224,6 +224,11 @@ SAMPLES |= {
         lambda i, p, o, a=None: f'"r,{i}",{a or (100.0, 100.5, 102.0)[i]},{p},{o},,',
         options={"columns": {**COLUMNS, "session": "s", "gap": "w"}},
     ),
+    "generic_timed": Sample(
+        ("id,t,in,out,first,end",),
+        lambda i, p, o, a=None: f'"r,{i}",{a or (100.0, 100.5, 102.0)[i]},{p},{o},,105.5',
+        options={"columns": {**COLUMNS, "first": "first", "done": "end"}},
+    ),
     "sglang_bench": Sample((), _sglang_bench),
     "vllm_bench": Sample((), _vllm_bench),
 }

@@ -24,13 +24,13 @@ class LayerBudgets(Retention):
 
     total: int
 
-    def kinds(self, geo: Geometry) -> tuple[LayerKind, ...]:
-        return tuple(LayerKind(1, (geo.kv_heads,)) for _ in range(geo.model.layers))
+    def label(self, geo: Geometry, layer: int) -> object:
+        return layer
 
-    def kept(self, prompt: int, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+    def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         shares = np.arange(1, len(kinds) + 1) * self.total // sum(range(1, len(kinds) + 1))
-        cut = np.maximum(prompt - shares, 0)
-        return (context - cut.reshape(-1, *[1] * context.ndim))[:, None]
+        cut = np.maximum(prompt - shares[:, None], 0)
+        return (context - cut)[:, None]
 
     def start(self, prompt: int) -> int | None:
         return None
@@ -42,11 +42,11 @@ class RetrievalHeads(Retention):
 
     streaming: int = 320
 
-    def kinds(self, geo: Geometry) -> tuple[LayerKind, ...]:
+    def heads(self, geo: Geometry, layer: int) -> tuple[int, ...]:
         half = geo.kv_heads // 2
-        return (LayerKind(geo.model.layers, (half, geo.kv_heads - half)),)
+        return (half, geo.kv_heads - half)
 
-    def kept(self, prompt: int, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+    def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         return np.stack([context, np.minimum(context, self.streaming)])[:, None]
 
 
@@ -57,7 +57,7 @@ class Salient(Retention):
     gap: int = 100
     classes = 3
 
-    def kept(self, prompt: int, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
+    def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         recent = context % self.gap
         old = context - recent
         salient = old * 6 // 10
