@@ -97,6 +97,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "head_dim": 128,
     },
     "all_reduce": {"bytes": [1e3, 1e5, 1e6, 1e9], "gpus": 8},
+    "copy": {"bytes": [1e3, 1e5, 1e8, 1e9], "pieces": [1, 7, 1000, 1]},
+    "elementwise": {"bytes": [1e3, 1e5, 1e8, 1e9], "launches": [1, 2, 1, 4]},
 }  # fmt: skip
 
 
