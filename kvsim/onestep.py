@@ -14,7 +14,7 @@ from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
 from kvsim.traits.layout import Ints, Layout
-from kvsim.traits.placement import overlapped
+from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
 from kvsim.traits.trait import Chunk
 
@@ -147,7 +147,7 @@ def step(
             extra, more = int(_count("chunk", chunk)), 1
             before = int(_count("past", past, 0))
             others = _prefill(layout, 1, extra, before, whole=False)
-            fetched = fetched + before * layout.moved_token_bytes
+            fetched = fetched + before * layout.past_token_bytes
             returned = returned + extra * layout.moved_token_bytes
         decodes, new, heads = sequences, extra, sequences + more
         others = _decode(layout, sequences, rows, more > 0) + others
@@ -219,7 +219,7 @@ def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> 
         ops += [op.times(prompts) for op in cacheops.end_ops(layout, new)]
     if layout.offloaded and whole:
         token = layout.moved_token_bytes
-        ops += cacheops.link_ops(layout, prompts * past * token, prompts * new * token)
+        ops += cacheops.link_ops(layout, prompts * past * layout.past_token_bytes, prompts * new * token)
     return ops
 
 
@@ -241,7 +241,7 @@ def _assemble(
     total = streams[GPU]
     if layout.offloaded:
         units = layout.policy.placement.units(layout.geo)
-        total = overlapped(list(_alike(*streams.values())), units) + waits
+        total = overlapped(slowed(list(_alike(*streams.values()))), units) + waits
     ops = ops + beside
     sources = tuple(rates.source(op) for op in ops)
     assumed = [
@@ -252,7 +252,10 @@ def _assemble(
     if layout.policy.assumed:
         assumed.append(f"assumed, not measured: {'; '.join(layout.policy.assumed)}")
     if layout.offloaded:
-        assumed.append("copies overlap compute unit by unit, double-buffered, from pinned host memory")
+        assumed.append(
+            "copies overlap compute unit by unit, double-buffered, from pinned host memory; kernels are "
+            f"{SLOWED_BY_COPIES:.1%} slower beside them"
+        )
     if beside:
         assumed.append("the chip waits for attention beside it, layer by layer: no second batch fills the gap")
     bounds = tuple(rates.bound(op) for op in ops)

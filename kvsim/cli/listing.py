@@ -82,9 +82,9 @@ def _policies(entries: list[dict[str, Any]]) -> Iterator[str]:
         named = ":".join([entry["name"], *(f"{key}={value}" for key, value in entry["parameters"].items())])
         sets = ", ".join([*entry["sets"], *(["how the cache travels"] if entry["travels"] else [])])
         sets = f"sets {sets or 'nothing: what all others are held against'}"
-        yield f"{entry['name']:<11}{entry['about']}{f' ({source})' if source else ''}: {sets}"
+        yield f"{entry['name']:<21} {entry['about']}{f' ({source})' if source else ''}: {sets}"
         if entry["parameters"]:
-            yield f"{'':<11}{named}  {entry['parameters_about']}"
+            yield f"{'':<22}{named}  {entry['parameters_about']}"
     yield "Compose with +, parameters after a colon: --policy snapkv:capacity=1024+kivi:bits=4"
 
 

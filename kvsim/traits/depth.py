@@ -1,4 +1,4 @@
-"""Tokens that thin out with depth, clusters that grow more slowly than the context."""
+"""Tokens that thin out with depth, while a prompt is read and after."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -81,39 +81,3 @@ class DepthPrefill(Prefill):
         """Attention of the recent rows, written and sorted where a layer thins."""
         rows = chunk.pairs * (4.0 * geo.query_heads * self.recent / self.stride)
         return [elementwise("recent_scores", rows, 3 / self.stride, kind.layers)]
-
-
-@dataclass(frozen=True)
-class Sublinear(Retention):
-    """SubGen: m(n) = scale x n^power clusters of keys (a representative, samples), sampled values, a window.
-
-    Attributes:
-        samples: sampled keys of a cluster. values: sampled rows of values for the numerator.
-    """
-
-    scale: float
-    power: float
-    samples: int
-    values: int
-    recent: int
-    by_head = True
-    aligned = False
-
-    def _clusters(self, tokens: Ints) -> Ints:
-        found: Ints = np.ceil(self.scale * np.asarray(tokens, np.float64) ** self.power).astype(np.int64)
-        return found
-
-    def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
-        """Representatives, samples and the window, at most all tokens."""
-        rows = self._clusters(context) * (1 + self.samples) + self.values + self.recent
-        return super().kept(prompt, np.minimum(context, rows), kinds)
-
-    def chunk_ops(self, geo: Geometry, kind: LayerKind, chunk: Chunk) -> list[Op]:
-        """Each new key meets the representatives there are, one token after the other (as many as the past allows)."""
-        work = (chunk.past + chunk.new) * (geo.key_dim * self.scale * sum(kind.heads))
-        return [elementwise("cluster_update", chunk.new * (4.0 * sum(kind.heads) * geo.key_dim), 2, kind.layers, work)]
-
-    def decode_ops(self, geo: Geometry, kind: LayerKind, sums: Decode) -> list[Op]:
-        """The new key against the representatives, reservoirs updated."""
-        keys = sums.kept * (2.0 * geo.key_dim / (1 + self.samples))
-        return [elementwise("cluster_update", keys, 3, kind.layers, sums.kept * (1.0 * geo.key_dim))]

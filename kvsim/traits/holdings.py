@@ -166,9 +166,9 @@ class Holdings:
         """Bytes [S] that a cache resting elsewhere brings in a decode step."""
         if not self.policy.selection.selects:
             return self.stored(kept)
-        moved = self.groups.layers @ self.read_bytes(read)
-        missed: Ints = np.ceil(moved * self.policy.selection.misses).astype(np.int64)
-        return missed
+        missed = self._by_kind_of(lambda _, kind, tokens: self.policy.selection.recalled(kind, tokens), read)
+        moved: Ints = self.groups.layers @ self.read_bytes(missed)
+        return moved
 
     def work_of(self, k: int, tokens: Ints) -> Ints:
         """Instructions for tokens of one kv head in a layer of kind k, of class 0."""

@@ -93,6 +93,11 @@ class Layout:
         two = self.holdings.stored(self._everywhere(np.array([MANY, 2 * MANY], np.int64)))
         return self.policy.placement.moved(int(two[1] - two[0]) // MANY, self.geo)
 
+    @property
+    def past_token_bytes(self) -> int:
+        """Of those, what a prefill chunk fetches for each token of its past."""
+        return self.moved_token_bytes if self.policy.placement.fetches_past else 0
+
     @cached_property
     def block_bytes(self) -> int:
         """Bytes of one block of tokens over all layers, in the cache's home tier; of the widest token class."""

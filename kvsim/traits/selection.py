@@ -19,11 +19,14 @@ class Selection(Trait):
     """
 
     selects = False  # whether `read` may return less than is kept
-    misses = 1.0  # of the bytes read, the share that a cache resting elsewhere must fetch anew in each step
 
     def read(self, kind: LayerKind, kept: Ints) -> Ints:
         """Tokens that attention reads."""
         return kept
+
+    def recalled(self, kind: LayerKind, read: Ints) -> Ints:
+        """Of the tokens read, those that a cache resting elsewhere must fetch anew in each step."""
+        return read
 
     def scanned(self, kind: LayerKind, kept: Ints) -> Ints:
         """Index entries that a step compares with its queries."""

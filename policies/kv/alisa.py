@@ -8,7 +8,7 @@ is this policy alone; deleting tokens to compute them again, the third, is not m
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from kvsim.traits.clusters import LocalSums
+from kvsim.traits.local_sums import LocalSums
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
 from kvsim.traits.profile import assumed
 from kvsim.traits.quantizers import TokenQuantizer

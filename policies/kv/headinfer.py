@@ -12,11 +12,12 @@ from kvsim.traits.policy import Fidelity, Paper, Traits, require
 @dataclass(frozen=True)
 class Headinfer(Paper):
     """buffers: kv heads of HBM set aside (ping-pong: 2); tier: where the cache rests; resident: layers
-    that stay in HBM."""
+    that stay in HBM; heads: kv heads of a fetch (paper: 1)."""
 
     buffers: int = 2
     tier: str = "dram"
     resident: int = 0
+    heads: int = 1
 
     title = "HeadInfer"
     arxiv = "2502.12574"
@@ -26,7 +27,9 @@ class Headinfer(Paper):
         require(self.buffers >= 2, f"buffers must be at least 2 (one computes, one fills), but got {self.buffers}")
         require(self.tier in FETCH, f"tier must be one of {', '.join(FETCH)}, but got {self.tier!r}")
         require(self.resident >= 0, f"resident must be at least 0, but got {self.resident}")
+        require(self.heads >= 1, f"heads must be at least 1, but got {self.heads}")
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """Published code writes each head's whole rows back (append-only lines are commented out in cache.py)."""
-        return Traits(placement=HostResident(True, self.buffers, fidelity == "published", self.tier, self.resident))
+        back = fidelity == "published"
+        return Traits(placement=HostResident(True, self.buffers, back, self.tier, self.resident, heads=self.heads))

@@ -1,0 +1,200 @@
+"""Runs one step's batch on the device and times it: captured in a CUDA graph where it only decodes, else as it is."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from kernels_ref.executor.batch import Batch, Staging
+from kernels_ref.executor.cache import Cache
+from kernels_ref.executor.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a step took: `gpu_s` between two events around its work, `wall_s` until its tokens were on the host."""
+
+    tokens: list[int]
+    gpu_s: float
+    wall_s: float
+    graphed: bool
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A graph and where it leaves its tokens."""
+
+    graph: torch.cuda.CUDAGraph
+    tokens: torch.Tensor
+
+
+class Runner:
+    """A decoder with its cache. `graph_sizes`: rows that a graph may have; none on a CPU."""
+
+    def __init__(self, decoder: Decoder, cache: Cache, graph_sizes: tuple[int, ...], integers: int = 1 << 20) -> None:
+        self.decoder, self.cache = decoder, cache
+        self.gpu = decoder.device.type == "cuda"
+        self.graph_sizes = tuple(sorted(graph_sizes)) if self.gpu and cache.graphed else ()
+        self.staging = Staging(str(decoder.device), integers)
+        self._graphs: dict[tuple[int, ...], Captured | None] = {}
+        self._memory: tuple[int, int] | None = None
+        self._compiled: set[tuple[int, int]] = set()
+        self._side: torch.cuda.Stream | None = None
+        self.capture_s = 0.0
+        self.logits: torch.Tensor | None = None  # of the last step that ran without a graph
+
+    def padded(self, decodes: int, chunks: int) -> int | None:
+        """Rows of the graph that would run a step, or None."""
+        if chunks or not decodes:
+            return None
+        return next((size for size in self.graph_sizes if size >= decodes), None)
+
+    def run(self, batch: Batch) -> Ran:
+        """Run a prepared batch once, to its end. May be called again: the same work over the same rows."""
+        begun = time.perf_counter()
+        captured = self._captured(batch)
+        if captured is None:
+            self._compile(batch)
+        begun += self._spent
+        self.cache.batch = batch
+        count = self.staging.place(batch)
+        rows = self._rows(batch) if captured is None else None
+        clock = _events() if self.gpu else _host_clock()
+        clock[0]()
+        for move in batch.moves:
+            move()
+        self.staging.send(count)
+        if captured is not None:
+            captured.graph.replay()
+            found = captured.tokens
+        elif batch.tokens:
+            found, self.logits = self.decoder.next_tokens(batch.on_device["ids"], self.cache, rows)
+        else:
+            found = self.staging.device[:0]
+        clock[1]()
+        tokens = found[: len(batch.emitting)].tolist()
+        gpu_s = clock[2]()
+        batch.moves.clear()
+        return Ran(tokens, gpu_s, time.perf_counter() - begun, captured is not None)
+
+    def series(self, batch: Batch, times: int) -> list[float]:
+        """GPU seconds of a batch run `times` times back to back: what the host needs to launch it shows once only."""
+        if not self.gpu:
+            return [self.run(batch).gpu_s for _ in range(times)]
+        captured = self._captured(batch)
+        self.cache.batch = batch
+        self.staging.send(self.staging.place(batch))
+        rows = self._rows(batch) if captured is None else None
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(times + 2)]
+        for mark in marks:
+            mark.record()
+            if mark is marks[-1]:
+                break
+            if captured is not None:
+                captured.graph.replay()
+            else:
+                self.decoder.next_tokens(batch.on_device["ids"], self.cache, rows)
+        torch.cuda.synchronize()
+        return [a.elapsed_time(b) * 1e-3 for a, b in pairwise(marks[1:])]
+
+    def _rows(self, batch: Batch) -> torch.Tensor | None:
+        """Rows that emit, on the device; None for all."""
+        rows = batch.emitting
+        if len(rows) == batch.tokens:
+            return None
+        return torch.tensor(rows, dtype=torch.int64, device=self.decoder.device)
+
+    def _compile(self, batch: Batch) -> None:
+        """Let the kernels of a new size of decodes be compiled before they are timed: one layer of nothing."""
+        key = (batch.padded, batch.width)
+        if not self.gpu or not self.cache.graphed or not batch.padded or key in self._compiled:
+            return
+        begun = time.perf_counter()
+        blank = self.cache.blank(*key, 1)
+        self.staging.send(self.staging.place(blank))
+        shape = self.decoder.shape
+        self.cache.attend(0, torch.zeros(batch.padded, shape.qkv_rows, dtype=shape.dtype, device=self.decoder.device))
+        torch.cuda.synchronize()
+        self._compiled.add(key)
+        self._spent += time.perf_counter() - begun
+
+    # -- graphs -------------------------------------------------------------------------------------------------------
+
+    _spent = 0.0
+
+    def _captured(self, batch: Batch) -> Captured | None:
+        """The graph that runs a batch, captured now if it is new; None for one that runs without."""
+        self._spent = 0.0
+        if not self.gpu:
+            return None
+        if batch.frozen:
+            key: tuple[int, ...] = (id(batch),)
+        elif self.padded(batch.decodes, len(batch.chunks)) == batch.padded:
+            key = (batch.padded, batch.width, batch.variant)
+        else:
+            return None
+        if key not in self._graphs:
+            begun = time.perf_counter()
+            try:
+                self._graphs[key] = self._capture(batch if batch.frozen else self.cache.blank(*key))
+            except (RuntimeError, AssertionError) as failure:  # the step then runs without
+                self._graphs[key] = None
+                print(f"no graph of {key}: {failure}".split("\n")[0], file=sys.stderr, flush=True)
+            self._spent = time.perf_counter() - begun
+            self.capture_s += self._spent
+        return self._graphs[key]
+
+    def forget(self, batch: Batch) -> None:
+        """Let go of a frozen batch's graph."""
+        self._graphs.pop((id(batch),), None)
+
+    def _capture(self, batch: Batch) -> Captured:
+        """A batch of nothing, or one as it is; first without a graph, so that kernels are compiled."""
+        self.cache.batch = batch
+        self.staging.send(self.staging.place(batch))
+        ids = batch.on_device["ids"]
+        torch.cuda.synchronize()
+        side = self._side = self._side or torch.cuda.Stream()  # one for all: cuBLAS keeps a workspace for each
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                self.decoder.next_tokens(ids, self.cache)
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(side):  # `torch.cuda.graph` would also empty the allocator's cache each time
+            graph.capture_begin(*(() if self._memory is None else (self._memory,)), capture_error_mode="thread_local")
+            try:
+                tokens, _ = self.decoder.next_tokens(ids, self.cache)
+            finally:
+                graph.capture_end()
+        torch.cuda.synchronize()
+        self._memory = self._memory or graph.pool()
+        return Captured(graph, tokens)
+
+
+Timer = tuple[Callable[[], None], Callable[[], None], Callable[[], float]]
+
+
+def _events() -> Timer:
+    """Begin, end, and the seconds between them on the GPU."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+    def seconds() -> float:
+        end.synchronize()
+        return begin.elapsed_time(end) * 1e-3
+
+    return begin.record, end.record, seconds
+
+
+def _host_clock() -> Timer:
+    """The same by the host's clock."""
+    times: list[float] = []
+
+    def note() -> None:
+        times.append(time.perf_counter())
+
+    return note, note, lambda: times[-1] - times[-2]

@@ -1,0 +1,110 @@
+"""Retrieval papers on worked cases: what is read, fetched and kept as an index, and the work of choosing, by hand."""
+
+import numpy as np
+import pytest
+
+from kvsim import find
+from kvsim.cost.cacheops import end_ops
+from kvsim.cost.op import Op
+from kvsim.onestep import step
+from kvsim.traits.layout import Layout
+from kvsim.traits.policy import policy
+
+LLAMA = find.model("llama-3-8b")  # 32 layers, 8 kv heads of 128 channels: 512 bytes a token, layer and kv head
+ROW, LAYERS, HEADS = 512, 32, 8
+
+
+def laid(text: str, fidelity: str = "ideal") -> Layout:
+    return Layout(policy(text, fidelity), LLAMA, 1, 16)
+
+
+def stored(text: str, tokens: int) -> int:
+    return int(laid(text).stored(np.array([tokens]), np.array([tokens]))[0])
+
+
+def rows(text: str, tokens: int, fidelity: str = "ideal") -> dict[str, list[int]]:
+    """Figures of one layer of each kind by name, and bytes in HBM, at home and fetched by a step, once `tokens` are
+    cached."""
+    layout = laid(text, fidelity)
+    column = layout.columns(tokens, np.array([tokens]))[:, 0].tolist()
+    kinds = len(layout.kinds)
+    found = {name: column[i * kinds : (i + 1) * kinds] for i, name in enumerate(layout.measures)}
+    return found | {"tiers": column[layout.hbm_row :]}
+
+
+def ops(text: str, context: int, batch: int = 1) -> dict[str, list[Op]]:
+    """A decode step's Ops by name."""
+    found: dict[str, list[Op]] = {}
+    for op in step(hw="h100", model="llama-3-8b", policy=text, context=context, batch=batch).ops:
+        found.setdefault(op.name, []).append(op)
+    return found
+
+
+def at_the_end(text: str, prompt: int) -> dict[str, Op]:
+    """Ops once a prompt is complete, of the last layer kind."""
+    return {op.name: op for op in end_ops(laid(text), prompt)}
+
+
+def moved(ops: list[Op]) -> float:
+    return sum(op.count * op.bytes for op in ops)
+
+
+def test_clusterkv_reads_sinks_budget_and_the_open_window() -> None:
+    """10,000 tokens: 31 windows of 320 are clustered in 124 clusters, 80 tokens are not yet."""
+    found = rows("clusterkv", 10_000)
+    assert found["tokens"] == [HEADS * 10_000, HEADS * (16 + 1024 + 80)]
+    assert found["scanned"] == [0, HEADS * 124]
+    assert stored("clusterkv", 10_000) == 10_000 * 131_072 + 30 * HEADS * (124 * 256 + 31 * 320 * 4)
+
+
+def test_clusterkv_fetches_what_the_step_before_had_not_chosen() -> None:
+    hbm, dram, fetched = rows("clusterkv", 9_920)["tiers"]
+    assert fetched == 30 * HEADS * 379 * ROW  # ceil(0.37 x 1024) tokens of 30 layers
+    rows_away, index = 9_920 * HEADS * 30 * ROW, 30 * HEADS * (124 * 256 + 9_920 * 4)
+    dense, held = 9_920 * HEADS * 2 * ROW, (16 + 1024 + 320) * HEADS * 30 * ROW
+    assert dram == pytest.approx(rows_away, abs=1) and hbm == pytest.approx(dense + index + held, abs=1)
+    again = rows("clusterkv", 9_920, "published")["tiers"]
+    assert again[2] == 4 * fetched  # each of 4 query heads recalls rows for itself
+
+
+def test_clusterkv_without_offloading_fetches_nothing() -> None:
+    assert len(rows("clusterkv:offload=false", 9_920)["tiers"]) == 1
+
+
+def test_k_means_of_a_prompt() -> None:
+    """9,920 keys against 124 centroids, 20 times in 30 layers."""
+    found = at_the_end("clusterkv", 9_920)
+    assert found["assign_keys"].count == 30 * 20
+    assert found["assign_keys"].flops["bf16"] == 2 * 9_920 * 124 * 128 * HEADS
+    assert found["assign_keys"].bytes == HEADS * 9_920 * (256 + 4)
+
+
+def test_centroids_are_scored_each_step() -> None:
+    found = ops("clusterkv", 9_920, batch=3)["score_centroids"]
+    assert moved(found) == 3 * 30 * HEADS * 124 * (256 + 16)
+    assert sum(op.count * op.flops["alu"] for op in found) == 3 * 30 * HEADS * 124 * 4 * 128
+
+
+def test_tidaldecode_reads_four_layers_whole() -> None:
+    """Layers 0 to 2 and 13 read 100,000 tokens, 28 layers 512: 8 times less than all."""
+    found = rows("tidaldecode", 100_000)
+    layout = laid("tidaldecode")
+    read = sum(kind.layers * tokens for kind, tokens in zip(layout.kinds, found["tokens"], strict=True))
+    assert read == HEADS * (4 * 100_000 + 28 * 512)
+    assert stored("tidaldecode", 100_000) == 100_000 * 131_072
+
+
+def test_tidaldecode_searches_scores_in_two_layers() -> None:
+    found = ops("tidaldecode", 10_000)
+    assert sum(op.count for op in found["choose_positions"]) == 2
+    assert moved(found["export_scores"]) == 2 * 2 * HEADS * 10_000 * 2 * 4
+    assert moved(found["read_positions"]) == 28 * HEADS * 512 * 4
+
+
+def test_tidaldecode_speeds_up_a_long_context_as_its_paper_says() -> None:
+    """Catalogue: up to 2.1x lower latency, Llama-2-7B at 100K tokens on an A100, batch 1."""
+    seconds = [
+        float(step(hw="a100-80", model="llama-2-7b", policy=text, context=100_000).seconds)
+        for text in ("full", "tidaldecode")
+    ]
+    assert 2.1 < seconds[0] / seconds[1] < 5
