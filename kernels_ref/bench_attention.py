@@ -11,7 +11,7 @@ from kernels_ref.cases import Case, Work
 from kernels_ref.compact import compact
 from kernels_ref.configs import Config
 from kernels_ref.decode import decode, multiprocessors
-from kernels_ref.prefix import decode_shared
+from kernels_ref.prefix import decode_shared, in_one_piece, in_pages
 from kernels_ref.ragged import CONFIG, decode_ragged, plan
 from kernels_ref.timing import sets_beyond_l2
 
@@ -124,24 +124,27 @@ def ragged(batch: int, kv_heads: int, group: int, mean_tokens: int) -> Work:
     )
 
 
-def shared(batch: int, kv_heads: int, group: int, prefix: int, suffix: int) -> Work:
-    """Shared-prefix decode, bf16, dim 128. Peers do less: the prefix part alone, over contiguous keys."""
+def shared(batch: int, kv_heads: int, group: int, prefix: int, suffix: int, pages: bool = False) -> Work:
+    """Shared-prefix decode, bf16, dim 128: the prefix in one piece, or in `pages` like the suffixes. Peers do less: the
+    prefix part alone, over contiguous keys."""
     dim = 128
     q = random(batch, kv_heads * group, dim)
     kv_bytes = 2 * (prefix + batch * suffix) * kv_heads * dim * 2
     sets = sets_beyond_l2(kv_bytes)
-    pages = (prefix + batch * suffix) // PAGE
-    caches = [(*(random(pages, kv_heads, PAGE, dim) for _ in "kv"), table_of(pages)) for _ in range(sets)]
-    entries, p, n = prefix // PAGE, full(prefix, 1), full(suffix, batch)
+    own = batch * suffix // PAGE
+    pieces = [[random(kv_heads, prefix, dim) for _ in "kv"] for _ in range(sets)]
+    caches = [(*(random(own, kv_heads, PAGE, dim) for _ in "kv"), table_of(batch, suffix // PAGE)) for _ in range(sets)]
+    prefixes = [in_one_piece(*piece) for piece in pieces]
+    if pages:
+        p, table = full(prefix, 1), table_of(prefix // PAGE)
+        prefixes = [in_pages(*(x.view(-1, kv_heads, PAGE, dim) for x in piece), table, p) for piece in pieces]
+    n = full(suffix, batch)
 
     def launch(i: int, config: Config | None = None) -> torch.Tensor:
-        k, v, table = caches[i]
-        own = table[entries:].view(batch, suffix // PAGE)
-        return decode_shared(q, k, v, table[:entries], p, own, n, prefix_config=config)
+        return decode_shared(q, prefixes[i], *caches[i], n, prefix_config=config, pieces=0 if config else None)
 
     tall = q.view(kv_heads, batch * group, dim)
-    size = kv_heads * prefix * dim
-    alone = [[x.view(-1)[:size].view(1, kv_heads, prefix, dim) for x in cache[:2]] for cache in caches]
+    alone = [[x[None] for x in piece] for piece in pieces]
     peers = {f"prefix_only_{k}": v for k, v in torch_peers(tall[None], alone).items()}
     return Work(launch, sets, kv_bytes + 2 * q.nbytes, 4 * batch * kv_heads * group * (prefix + suffix) * dim, peers)
 
@@ -191,6 +194,7 @@ def _cases() -> list[Case]:
             add("gathered", gathered, read == 2048, batch=8, kv_heads=8, group=4, tokens=16384, read=read, grain=grain)
     for batch, mean in [(8, 8192), (8, 32768), (32, 8192)]:
         add("ragged", ragged, mean == 8192, batch=batch, kv_heads=8, group=4, mean_tokens=mean)
+    few = {"kv_heads": 8, "group": 4}
     for batch, prefix, suffix in [
         (8, 32768, 16),
         (16, 8192, 128),
@@ -199,9 +203,12 @@ def _cases() -> list[Case]:
         (64, 32768, 128),
         (256, 8192, 128),
         (256, 32768, 16),
+        (256, 131072, 16),
         (16, 131072, 128),
     ]:
-        add("shared_prefix", shared, batch == 64, batch=batch, kv_heads=8, group=4, prefix=prefix, suffix=suffix)
+        add("shared_prefix", shared, batch == 64, batch=batch, prefix=prefix, suffix=suffix, **few)
+        if prefix == 32768:
+            add("shared_paged", shared, batch=batch, prefix=prefix, suffix=suffix, pages=True, **few)
     for keep in (1024, 4096):
         add("compact", compaction, keep == 1024, batch=8, kv_heads=8, tokens=16384, keep=keep)
     return cases

@@ -10,7 +10,7 @@ import triton.language as tl
 from kernels_ref import pages
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["keep_b", "keep_h", "table_b", "table_h"])  # one compilation for all their values
 def compact_kernel(
     source,
     target,

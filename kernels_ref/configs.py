@@ -31,8 +31,9 @@ def pick(element_bytes: int, rows: int, tokens: int, kv_bytes: int) -> Config:
 
 def pick_prefix(queries: int) -> Config:
     """The configuration of the shared-prefix part, where `queries` query rows share each kv head's keys."""
-    if queries <= 16:
-        return Config(128, 8, 3, 1)
-    if queries <= 64:
-        return Config(128, 4, 3, 1, block_m=64)
-    return Config(128, 8, 3, 1, block_m=128)
+    return Config(64, 4, 3, 1, block_m=64) if queries <= 64 else Config(64, 8, 3, 1, block_m=128)
+
+
+def pick_suffix(tokens: int) -> Config:
+    """The configuration of suffixes of up to `tokens` tokens: CTAs small enough to live beside the prefix's."""
+    return Config(32, 2, 2, 8) if tokens <= 64 else Config(64, 4, 2, 4)

@@ -13,7 +13,7 @@ from kernels_ref import online
 from kernels_ref.configs import Config, pick
 from kernels_ref.decode_kernel import decode_kernel
 from kernels_ref.merge import merge
-from kernels_ref.splits import Split, ceil_div, choose
+from kernels_ref.splits import Split, choose
 
 
 def launch(
@@ -29,14 +29,13 @@ def launch(
     *,
     grain: int,
     scale: float | None = None,
-    shared: int = 1,
     tasks: torch.Tensor | None = None,
     part_splits: int = 1,
     part_first: int = 0,
     k_scale: torch.Tensor | None = None,
     v_scale: torch.Tensor | None = None,
 ) -> None:
-    """Issues the kernel. `q` [batch * shared, kv_heads * group, dim]; pages [pages, kv_heads or 1, page, dim];
+    """Issues the kernel. `q` [batch, kv_heads * group, dim]; pages [pages, kv_heads or 1, page, dim];
     `table` [batch, kv_heads, entries] and `lengths` [batch, kv_heads] int32, any strides (0 for what heads share).
 
     Split s of (sequence, kv head) r goes to slot r * part_splits + part_first + s of `partial` [slots, group, dim] and
@@ -45,12 +44,10 @@ def launch(
     """
     batch, kv_heads = table.shape[:2]
     group, dim, page = q.shape[1] // kv_heads, q.shape[2], k_pages.shape[2]
-    block_m = max(16, min(triton.next_power_of_2(shared * group), config.block_m))
-    q_blocks = ceil_div(shared * group, block_m)
     work = batch * kv_heads * split.splits if tasks is None else len(tasks)
     compute = tl.bfloat16 if k_pages.dtype == torch.bfloat16 else tl.float16  # fp8 to fp16: one conversion, not two
     scale = (dim**-0.5 if scale is None else scale) * online.LOG2E
-    decode_kernel[(work * q_blocks,)](
+    decode_kernel[(work,)](
         q,
         k_pages,
         v_pages,
@@ -70,23 +67,20 @@ def launch(
         lengths.stride(1),
         split.splits,
         split.tokens,
-        q_blocks,
         part_splits,
         part_first,
         HEADS=kv_heads,
         GROUP=group,
-        SHARED=shared,
         DIM=dim,
         PAGE=page,
         GRAIN=grain,
         HAS_SCALE=k_scale is not None,
         HAS_TASKS=tasks is not None,
-        BLOCK_M=block_m,
+        BLOCK_M=max(16, triton.next_power_of_2(group)),
         BLOCK_N=config.block_n,
         BLOCK_D=triton.next_power_of_2(dim),
         COMPUTE=compute,
         NATIVE=q.is_cuda,
-        PEEL=block_m >= 64,
         num_warps=config.warps,
         num_stages=config.stages,
         **({"maxnreg": config.registers} if config.registers else {}),

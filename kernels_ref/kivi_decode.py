@@ -236,7 +236,7 @@ def residual_tokens(
     tl.store(partial + heads[:, None] * DIM + d[None, :], out, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["each", "table_width", "splits"])  # one compilation for all their values
 def kivi_kernel(
     q,
     table,

@@ -22,7 +22,7 @@ from kernels_ref.splits import Split, choose
 from kernels_ref.timing import sets_beyond_l2
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "splits", "split_tokens"])  # one compilation for all their values
 def lowrank_kernel(
     q,
     latent,

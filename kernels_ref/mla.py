@@ -19,7 +19,7 @@ from kernels_ref.splits import Split, choose
 from kernels_ref.timing import sets_beyond_l2
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["splits", "split_tokens", "table_b"])  # one compilation for all their values
 def mla_kernel(
     q,
     cache,
@@ -52,17 +52,21 @@ def mla_kernel(
     begin = split * split_tokens
     end = tl.minimum(begin + split_tokens, tl.load(lengths + b))
     m, mass, acc = online.start(BLOCK_H, LATENT)
+    n = tl.arange(0, BLOCK_N)
+    i = tl.minimum(begin + n, end - 1)  # past the end the last token repeats, and its scores are masked
+    entry = tl.load(table + b * table_b + i // PAGE, mask=i >= 0, other=0)
     for at in range(begin, end, BLOCK_N):
-        i = at + tl.arange(0, BLOCK_N)
-        valid = i < end
-        entry = tl.load(table + b * table_b + i // PAGE, mask=valid, other=0)
+        i = tl.minimum(at + n, end - 1)
         token = cache + pages.offsets(entry, i, PAGE * WIDTH, WIDTH, PAGE, PAGE)[:, None]
-        latent = tl.load(token + c[None, :], mask=valid[:, None], other=0.0)
-        rope = tl.load(token + r[None, :], mask=valid[:, None], other=0.0)
-        scores = tl.dot(q_rope, tl.trans(rope), tl.dot(q_latent, tl.trans(latent))) * scale
-        p, shrink, m, mass = online.update(tl.where(valid[None, :], scores, float("-inf")), m, mass)
+        # the next block's entries: loaded only when needed, they would stall the prefetch of the cache
+        entry = tl.load(table + b * table_b + tl.minimum(i + BLOCK_N, end - 1) // PAGE)
+        latent = tl.load(token + c[None, :])
+        rope = tl.load(token + r[None, :])
+        scores = tl.dot(q_rope, tl.trans(rope), tl.dot(q_latent, tl.trans(latent)))
+        scores = tl.where((at + n < end)[None, :], scores, float("-inf"))
+        p, shrink, m, mass = online.update(scores, m, mass, scale)
         acc = tl.dot(p.to(latent.dtype), latent, acc * shrink[:, None])
-    out, whole = online.finish(m, mass, acc)
+    out, whole = online.finish(m * scale, mass, acc)
     slot = (b * splits + split).to(tl.int64) * HEADS + heads
     tl.store(partial_out + slot[:, None] * LATENT + c[None, :], out, mask=live[:, None])
     tl.store(lse + slot, whole, mask=live)

@@ -19,16 +19,17 @@ def start(ROWS: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def update(scores, m, total):
-    """Takes `scores` [ROWS, KEYS] (base 2, -inf where masked) into `m` and `total`.
+def update(scores, m, total, scale=1.0):
+    """Takes `scores` [ROWS, KEYS] (-inf where masked; `scale` > 0 times them is in base 2) into `m` and `total`.
 
     Returns `p` [ROWS, KEYS] (weights of this block), `shrink` [ROWS] (what older sums are multiplied by), `m`, `total`.
-    A row that has seen only masked keys keeps m = -inf, p = 0 and no NaN.
+    A row that has seen only masked keys keeps m = -inf, p = 0 and no NaN. A `scale` given here costs no instruction of
+    its own per score; `m` is then to be multiplied by it before `finish`.
     """
     m_new = tl.maximum(m, tl.max(scores, 1))
-    safe = tl.where(m_new == float("-inf"), 0.0, m_new)
-    p = tl.exp2(scores - safe[:, None])
-    shrink = tl.exp2(m - safe)
+    safe = tl.where(m_new == float("-inf"), 0.0, m_new) * scale
+    p = tl.exp2(scores * scale - safe[:, None])
+    shrink = tl.exp2(m * scale - safe)
     return p, shrink, m_new, total * shrink + tl.sum(p, 1)
 
 

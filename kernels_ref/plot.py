@@ -40,8 +40,9 @@ def best_peers(rows: list[dict[str, str]]) -> list[tuple[float, float]]:
 def draw(devices: dict[str, list[dict[str, str]]], out: Path) -> None:
     """One panel a device: share of the chip's limit over megabytes moved, a mark a shape."""
     figure, axes = plt.subplots(1, len(devices), figsize=(8 * len(devices), 5), squeeze=False, sharey=True)
+    names = list(dict.fromkeys(series(row) for rows in devices.values() for row in rows))
     for axis, (device, rows) in zip(axes[0], devices.items(), strict=True):
-        for i, name in enumerate(dict.fromkeys(map(series, rows))):
+        for i, name in enumerate(names):
             mine = [row for row in rows if series(row) == name]
             axis.plot(
                 [int(r["bytes"]) / 1e6 for r in mine],
@@ -52,11 +53,18 @@ def draw(devices: dict[str, list[dict[str, str]]], out: Path) -> None:
                 markersize=5,
                 linestyle="none",
             )
-        axis.plot(*zip(*best_peers(rows), strict=True), "k_", markersize=10, label="decode: PyTorch SDPA, best backend")
+        peers = best_peers(rows)
+        axis.plot(
+            [x for x, _ in peers],
+            [y for _, y in peers],
+            "k_",
+            markersize=10,
+            label="decode: PyTorch SDPA, best backend",
+        )
         axis.set(xscale="log", title=device, xlabel="least bytes moved [MB]", ylim=(0, 1.1))
         axis.axhline(1, color="0.7", linewidth=0.8)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     axes[0][0].set_ylabel("share of the limit (copy bandwidth or FLOP rate)")
     figure.tight_layout()
     figure.savefig(out, dpi=90, metadata={"Software": None})

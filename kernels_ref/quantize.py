@@ -5,8 +5,8 @@ A block of 128 tokens of one kv head is packed at once, as part of a page; young
 Codes lie in planes: the 16-bit word (t, d) holds the codes of tokens t + ROWS * j of channel d, j being the slot of
 `bits` bits, ROWS = 8 * bits. One mask over a tile of words then gives a whole plane of ROWS tokens, in order: decoding
 needs no interleaving. Key tiles are [dim / 32, ROWS, 32] (channels last), value tiles [dim, ROWS] (tokens last): what a
-matrix product sums over is contiguous. Minimum and scale are fp16 per group:
-scale = fp16((max - min) / (2^bits - 1)), code = round_half_even((x - min) / scale), clamped; x ~ min + scale * code.
+matrix product sums over is contiguous. Minimum and scale are fp16 per group: scale = fp16((max - min) / (2^bits - 1)),
+code = round_half_even((x - min) * (1 / scale)) in float32, clamped; x ~ min + scale * code.
 Source: KIVI, arXiv 2402.02750, section 3; the layout is ours.
 """
 
@@ -73,14 +73,14 @@ def affine(x, AXIS: tl.constexpr, BITS: tl.constexpr):
     low16 = low.to(tl.float16)
     scale16 = tl.div_rn(high - low, tl.full(low.shape, 2**BITS - 1, tl.float32)).to(tl.float16)
     scale = tl.expand_dims(scale16.to(tl.float32), AXIS)
-    safe = tl.where(scale > 0.0, scale, 1.0) + tl.zeros(x.shape, tl.float32)
-    code = tl.div_rn(x - tl.expand_dims(low16.to(tl.float32), AXIS), safe)
+    inverse = tl.div_rn(tl.full(scale.shape, 1.0, tl.float32), tl.where(scale > 0.0, scale, 1.0))
+    code = (x - tl.expand_dims(low16.to(tl.float32), AXIS)) * inverse
     code = tl.minimum(tl.maximum(code, 0.0), 2.0**BITS - 1.0)
-    code = (code + 12582912.0) - 12582912.0  # adding 1.5 * 2^23 leaves no fraction bits: rounds half to even
-    return tl.where(scale > 0.0, code, 0.0).to(tl.int32), scale16, low16
+    whole = (code + 12582912.0).to(tl.int32, bitcast=True) & 15  # rounded half to even: 2^23 x 1.5 has no fraction bits
+    return tl.where(scale > 0.0, whole, 0), scale16, low16
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens", "blocks", "entries"])  # one compilation for all their values
 def pack_kernel(
     k,
     v,
@@ -93,16 +93,18 @@ def pack_kernel(
     v_min,
     tokens,
     blocks,
+    entries,
     KV_HEADS: tl.constexpr,
     DIM: tl.constexpr,
     BITS: tl.constexpr,
     GROUP: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Packs a chunk of 32 key channels and one group of value channels of a block: programs (blocks, heads, chunks)."""
-    at = tl.program_id(0)
-    head = tl.program_id(1)
-    c = tl.program_id(2)
+    """Packs a chunk of 32 key channels and one group of value channels of a block: programs (head, block, chunk), the
+    last fastest, so that neighbours read the same lines. The next group is asked for before this one is packed."""
+    c = tl.program_id(0) % (DIM // 32)
+    at = tl.program_id(0) // (DIM // 32) % entries
+    head = tl.program_id(0) // (DIM // 32) // entries
     page = tl.load(table + at).to(tl.int64)
     if page < 0:
         return
@@ -113,8 +115,11 @@ def pack_kernel(
     channel = tl.arange(0, 32)
     # keys: a group is GROUP tokens of one channel
     word = tl.zeros([ROWS, 32], tl.int32)
+    k_at = k + source + c * 32 + in_group[:, None] * DIM + channel[None, :]
+    due = tl.load(k_at)
     for g in range(128 // GROUP):
-        x = tl.load(k + source + (g * GROUP + in_group)[:, None] * DIM + c * 32 + channel[None, :]).to(tl.float32)
+        x = due.to(tl.float32)
+        due = tl.load(k_at + (g + 1) * GROUP * DIM, mask=(in_group < 128 - (g + 1) * GROUP)[:, None], other=0.0)
         code, scale, low = affine(x, 0, BITS)
         at_scale = unit * (128 // GROUP * DIM) + g * DIM + c * 32 + channel
         tl.store(k_scale + at_scale, scale)
@@ -128,11 +133,13 @@ def pack_kernel(
         return
     # values: a group is GROUP channels of one token
     word = tl.zeros([ROWS, GROUP], tl.int32)
+    v_at = v + source + c * GROUP + row[:, None] * DIM + in_group[None, :]
+    due = tl.load(v_at)
     for slot in range(128 // ROWS):
-        token = slot * ROWS + row
-        x = tl.load(v + source + token[:, None] * DIM + c * GROUP + in_group[None, :]).to(tl.float32)
+        x = due.to(tl.float32)
+        due = tl.load(v_at + (slot + 1) * ROWS * DIM, mask=(row < 128 - (slot + 1) * ROWS)[:, None], other=0.0)
         code, scale, low = affine(x, 1, BITS)
-        at_scale = unit * (DIM // GROUP * 128) + c * 128 + token
+        at_scale = unit * (DIM // GROUP * 128) + c * 128 + slot * ROWS + row
         tl.store(v_scale + at_scale, scale)
         tl.store(v_min + at_scale, low)
         word += code << (slot * BITS)
@@ -151,13 +158,14 @@ def pack(k: torch.Tensor, v: torch.Tensor, table: torch.Tensor, into: Packed) ->
     if not (k.is_contiguous() and v.is_contiguous() and table.is_contiguous()):
         raise ValueError("k, v and table must be contiguous")
     if table.numel():
-        pack_kernel[(table.numel(), kv_heads, dim // CHUNK)](
+        pack_kernel[(kv_heads * table.numel() * (dim // CHUNK),)](
             k,
             v,
             table,
             *into.tensors,
             tokens,
             tokens // BLOCK,
+            table.numel(),
             KV_HEADS=kv_heads,
             DIM=dim,
             BITS=into.bits,
@@ -174,7 +182,7 @@ def affine_reference(x: torch.Tensor, bits: int, group: int, axis: int) -> tuple
     low, high = parts.amin(over, keepdim=True), parts.amax(over, keepdim=True)
     low16, scale16 = low.half(), ((high - low) / (2**bits - 1)).half()
     scale = scale16.float()
-    code = ((parts - low16.float()) / torch.where(scale > 0, scale, 1.0)).clamp(0, 2**bits - 1).round()
+    code = ((parts - low16.float()) * (1 / torch.where(scale > 0, scale, 1.0))).clamp(0, 2**bits - 1).round()
     code = torch.where(scale > 0, code, 0.0)
     return code.reshape(x.shape).to(torch.int32), scale16.squeeze(over), low16.squeeze(over)
 

@@ -2,7 +2,8 @@
 
 All three ask how much some queries attend to each key: SnapKV sums over a window of the last queries and pools, H2O
 over all queries so far, TOVA takes the last query's mean over heads. Two kernels: `row_lse_kernel` finds each query's
-log-sum-exp, `column_kernel` recomputes the scores and sums exp(score - lse) down the columns; no row is ever stored.
+log-sum-exp, `column_kernel` recomputes the scores and sums exp(score - lse) down the columns. Rows are stored between
+the two only where they are fewer bytes than the keys (a single query, as in TOVA).
 Sources: SnapKV, arXiv 2404.14469, section 4; H2O, arXiv 2306.14048, algorithm 1; TOVA, arXiv 2401.06104, section 3.2.
 """
 
@@ -18,44 +19,39 @@ from kernels_ref.timing import sets_beyond_l2
 
 
 @triton.jit
-def block_scores(
-    q,
-    k,
-    row,
-    first,
-    queries,
-    length,
-    tokens,
-    t,
-    scale,
-    GROUP: tl.constexpr,
-    DIM: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+def query_tile(
+    q, row, first, queries, GROUP: tl.constexpr, DIM: tl.constexpr, ROWS: tl.constexpr, BLOCK_D: tl.constexpr
 ):
-    """Scores [BLOCK_M, keys] (base 2, -inf where not allowed) of query rows `first`.. and keys `t`; rows; live rows.
-
-    Query rows are (member of the group, query); query i sits at position length - queries + i and sees keys up to it.
-    """
-    r = first + tl.arange(0, BLOCK_M)
+    """Query rows `first`.. [ROWS, BLOCK_D]; a row is (query, member of the group), so that rows go by position."""
+    r = first + tl.arange(0, ROWS)
     d = tl.arange(0, BLOCK_D)
-    position = length - queries + r % queries
-    live = (r < GROUP * queries) & (position >= 0)
-    q_at = q + (row * GROUP * queries + r)[:, None] * DIM + d[None, :]
-    q_tile = tl.load(q_at, mask=live[:, None] & (d < DIM)[None, :], other=0.0)
-    k_at = k + row.to(tl.int64) * tokens * DIM + t[:, None] * DIM + d[None, :]
-    k_tile = tl.load(k_at, mask=(t < length)[:, None] & (d < DIM)[None, :], other=0.0)
-    scores = tl.dot(q_tile, tl.trans(k_tile)) * scale
-    seen = live[:, None] & (t[None, :] <= position[:, None])
-    return tl.where(seen, scores, float("-inf")), r, live
+    at = q + (row.to(tl.int64) * GROUP + r % GROUP)[:, None] * queries * DIM + (r // GROUP)[:, None] * DIM + d[None, :]
+    return tl.load(at, mask=(r < GROUP * queries)[:, None] & (d < DIM)[None, :], other=0.0)
 
 
 @triton.jit
+def key_tile(k, row, t, length, tokens, DIM: tl.constexpr, BLOCK_D: tl.constexpr):
+    """Keys `t` [KEYS, BLOCK_D]."""
+    d = tl.arange(0, BLOCK_D)
+    at = k + row.to(tl.int64) * tokens * DIM + t[:, None] * DIM + d[None, :]
+    return tl.load(at, mask=(t < length)[:, None] & (d < DIM)[None, :], other=0.0)
+
+
+@triton.jit
+def positions(first, before, queries, GROUP: tl.constexpr, ROWS: tl.constexpr):
+    """Where the queries of rows `first`.. sit, [ROWS]: query i at before + i, which sees keys up to it. Rows beyond the
+    last, and queries before the sequence's start, get a negative place: they see none."""
+    r = first + tl.arange(0, ROWS)
+    return tl.where(r < GROUP * queries, before + r // GROUP, -1)
+
+
+@triton.jit(do_not_specialize=["queries", "tokens", "split_tokens", "splits"])
 def row_lse_kernel(
     q,
     k,
     lengths,
     lse,
+    kept,
     queries,
     tokens,
     split_tokens,
@@ -64,58 +60,103 @@ def row_lse_kernel(
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     DIM: tl.constexpr,
+    KEEP: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Program (block of query rows, split of keys, (sequence, kv head)): base-2 log-sum-exp of that split."""
+    """Program (block of query rows, split of keys, (sequence, kv head)): base-2 log-sum-exp of that split.
+
+    With KEEP (few query rows) the scores are stored too, so that the keys are read once.
+    """
     row = tl.program_id(2)
     first = tl.program_id(0) * BLOCK_M
     split = tl.program_id(1)
     length = tl.load(lengths + row // KV_HEADS)
-    m, mass, nothing = online.start(BLOCK_M, 1)
-    for at in range(split * split_tokens, tl.minimum((split + 1) * split_tokens, length), BLOCK_N):
-        t = at + tl.arange(0, BLOCK_N)
-        scores = block_scores(q, k, row, first, queries, length, tokens, t, scale, GROUP, DIM, BLOCK_M, BLOCK_D)[0]
-        _p, _shrink, m, mass = online.update(scores, m, mass)
-    nothing, whole = online.finish(m, mass, nothing)
+    before = length - queries
+    end = tl.minimum(length, before + (first + BLOCK_M - 1) // GROUP + 1)  # no row of mine sees further
+    q_tile = query_tile(q, row, first, queries, GROUP, DIM, BLOCK_M, BLOCK_D)
     r = first + tl.arange(0, BLOCK_M)
+    position = positions(first, before, queries, GROUP, BLOCK_M)
+    m, mass, nothing = online.start(BLOCK_M, 1)
+    for at in range(split * split_tokens, tl.minimum((split + 1) * split_tokens, end), BLOCK_N):
+        t = at + tl.arange(0, BLOCK_N)
+        scores = tl.dot(q_tile, tl.trans(key_tile(k, row, t, length, tokens, DIM, BLOCK_D)))
+        scores = tl.where(t[None, :] <= position[:, None], scores, float("-inf"))
+        if KEEP:
+            width = tl.cdiv(tokens, BLOCK_N) * BLOCK_N
+            keep = kept + (row.to(tl.int64) * GROUP * queries + r)[:, None] * width + t[None, :]
+            tl.store(keep, scores, mask=(r < GROUP * queries)[:, None])
+        _p, _shrink, m, mass = online.update(scores, m, mass, scale)
+    nothing, whole = online.finish(m * scale, mass, nothing)
     tl.store(lse + (row * GROUP * queries + r) * splits + split, whole, mask=r < GROUP * queries)
 
 
 @triton.jit
+def whole_lse(lse, at, live, splits, SPLITS: tl.constexpr):
+    """Base-2 log-sum-exp [ROWS] over the splits of rows `at`; 0 where a row has no key."""
+    s = tl.arange(0, SPLITS)
+    part = tl.load(
+        lse + at[:, None] * splits + s[None, :], mask=live[:, None] & (s < splits)[None, :], other=float("-inf")
+    )
+    most = tl.max(part, 1)
+    safe = tl.where(most == float("-inf"), 0.0, most)
+    mass = tl.sum(tl.exp2(part - safe[:, None]), 1)
+    return tl.where(mass > 0.0, safe + tl.log2(tl.where(mass > 0.0, mass, 1.0)), 0.0)
+
+
+@triton.jit(do_not_specialize=["queries", "tokens", "splits"])
 def column_kernel(
     q,
     k,
     lengths,
     lse,
+    kept,
     sums,
     queries,
     tokens,
+    splits,
     scale,
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     DIM: tl.constexpr,
+    KEEP: tl.constexpr,
     ADD: tl.constexpr,
+    SPLITS: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
     """Program (block of keys, (sequence, kv head)): sums over all query rows of the group; ADD keeps what was there."""
     row = tl.program_id(1)
-    t = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    begin = tl.program_id(0) * BLOCK_N
+    t = begin + tl.arange(0, BLOCK_N)
     length = tl.load(lengths + row // KV_HEADS)
+    before = length - queries
     total = tl.zeros([BLOCK_N], tl.float32)
-    for first in range(0, GROUP * queries, BLOCK_M):
-        scores, r, live = block_scores(
-            q, k, row, first, queries, length, tokens, t, scale, GROUP, DIM, BLOCK_M, BLOCK_D
-        )
-        whole = tl.load(lse + row * GROUP * queries + r, mask=live, other=0.0)
-        total += tl.sum(tl.exp2(scores - whole[:, None]), 0)
-    at = sums + row.to(tl.int64) * tokens + t
+    if begin < length:
+        if not KEEP:
+            key = key_tile(k, row, t, length, tokens, DIM, BLOCK_D)
+        earliest = tl.maximum(begin - before, 0) * GROUP // BLOCK_M * BLOCK_M  # rows before it see none of my keys
+        for first in range(earliest, GROUP * queries, BLOCK_M):
+            r = first + tl.arange(0, BLOCK_M)
+            live = r < GROUP * queries
+            at = row.to(tl.int64) * GROUP * queries + r
+            if KEEP:
+                width = tl.cdiv(tokens, BLOCK_N) * BLOCK_N
+                mask = (t < length)[:, None] & live[None, :]
+                scores = tl.load(kept + at[None, :] * width + t[:, None], mask=mask, other=float("-inf"))
+            else:
+                q_tile = query_tile(q, row, first, queries, GROUP, DIM, BLOCK_M, BLOCK_D)
+                scores = tl.dot(key, tl.trans(q_tile))  # keys down the rows: sums over queries stay in a lane
+                position = positions(first, before, queries, GROUP, BLOCK_M)
+                scores = tl.where(t[:, None] <= position[None, :], scores, float("-inf"))
+            whole = whole_lse(lse, at, live, splits, SPLITS)
+            total += tl.sum(tl.exp2(scores * scale - whole[None, :]), 1)
+    to = sums + row.to(tl.int64) * tokens + t
     if ADD:
-        total += tl.load(at, mask=t < tokens, other=0.0)
-    tl.store(at, total, mask=t < tokens)
+        total += tl.load(to, mask=t < tokens, other=0.0)
+    tl.store(to, total, mask=t < tokens)
 
 
 def column_sums(
@@ -142,22 +183,38 @@ def column_sums(
     blocks = triton.cdiv(group * queries, block_m)
     splits = max(1, min(64, 1024 // (blocks * rows), triton.cdiv(tokens, block_n)))
     split_tokens = triton.cdiv(triton.cdiv(max(tokens, 1), splits), block_n) * block_n
-    scale = dim**-0.5 * online.LOG2E
     shape = {
         "KV_HEADS": kv_heads,
         "GROUP": group,
         "DIM": dim,
+        "KEEP": 2 * 4 * group * queries < dim * k.element_size(),  # float32 scores out and in against keys once more
         "BLOCK_M": block_m,
         "BLOCK_N": block_n,
         "BLOCK_D": triton.next_power_of_2(dim),
     }
-    parts = torch.empty(rows * group * queries, splits, dtype=torch.float32, device=q.device)
+    scale = dim**-0.5 * online.LOG2E
+    width = triton.cdiv(tokens, block_n) * block_n
+    kept = torch.empty(rows, group * queries, width, device=q.device) if shape["KEEP"] else None
+    lse = torch.empty(rows * group * queries, splits, dtype=torch.float32, device=q.device)
     row_lse_kernel[(blocks, splits, rows)](
-        q, k, lengths, parts, queries, tokens, split_tokens, splits, scale, **shape, num_warps=4
+        q, k, lengths, lse, kept, queries, tokens, split_tokens, splits, scale, **shape, num_warps=4
     )
-    whole = torch.logsumexp(parts * 0.6931471805599453, 1) * online.LOG2E if splits > 1 else parts
     column_kernel[(triton.cdiv(tokens, block_n), rows)](
-        q, k, lengths, whole, sums, queries, tokens, scale, ADD=add and into is not None, **shape, num_warps=4
+        q,
+        k,
+        lengths,
+        lse,
+        kept,
+        sums,
+        queries,
+        tokens,
+        splits,
+        scale,
+        ADD=add and into is not None,
+        SPLITS=triton.next_power_of_2(splits),
+        **shape,
+        num_warps=4,
+        num_stages=2,
     )
     return sums
 

@@ -27,10 +27,9 @@ TILES = [Config(n, w, s) for n, w, s in itertools.product((64, 128), (2, 4, 8), 
 TILES += [Config(32, w, s) for w, s in itertools.product((1, 2, 4), (3, 4, 6))]
 PREFIX = [
     Config(n, w, s, c, m)
-    for m, w in ((64, 4), (128, 4), (128, 8), (256, 8))
-    for n, s, c in ((64, 3, 1), (64, 4, 1), (128, 3, 1), (64, 3, 2), (128, 2, 2))
+    for m, w in ((64, 4), (64, 8), (128, 8))
+    for n, s, c in ((64, 3, 1), (64, 4, 1), (32, 4, 1), (64, 2, 2), (32, 4, 2), (128, 2, 1))
 ]
-PREFIX += [Config(64, 8, 2, 2, 128, 128), Config(64, 8, 3, 2, 128, 128), Config(32, 8, 3, 2, 128, 128)]
 SHAPES: dict[str, tuple[Callable[..., Work], dict[str, object], list[Config]]] = {
     **{
         f"{dtype} {b}x{t}": (dense, {"batch": b, "tokens": t, "dtype": dtype, **BASE}, TILES)

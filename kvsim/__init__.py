@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kvsim.decide.bestsplit import best_split as best_split
     from kvsim.decide.compare import compare as compare
     from kvsim.decide.plan import plan as plan
     from kvsim.errors import UserError as UserError
@@ -32,6 +33,7 @@ _HOMES = {
     "Report": "kvsim.replay",
     "Sweep": "kvsim.study.sweeping",
     "UserError": "kvsim.errors",
+    "best_split": "kvsim.decide.bestsplit",
     "compare": "kvsim.decide.compare",
     "load": "kvsim.oneload",
     "op": "kvsim.oneop",
@@ -43,8 +45,8 @@ _HOMES = {
     "sweep": "kvsim.study.sweeping",
 }
 __all__ = [
-    "Report", "Sweep", "UserError", "__version__", "compare", "load", "op", "plan", "roofline", "run", "session",
-    "step", "sweep",
+    "Report", "Sweep", "UserError", "__version__", "best_split", "compare", "load", "op", "plan", "roofline", "run",
+    "session", "step", "sweep",
 ]  # fmt: skip
 
 

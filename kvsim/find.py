@@ -22,6 +22,7 @@ from kvsim.specs.model import Model
 
 _WRITTEN_OFF_H = 3 * 8766.0
 ROOT = Path(__file__).resolve().parent.parent
+EXECUTORS = ("model", "torch")
 
 
 def names(folder: str) -> list[str]:
@@ -160,6 +161,7 @@ def machine(name: str) -> Machine:
         price_usd_per_h=system.price + _devices_usd_per_h(devices) / (system.chips * times),
         curves=_curves(system.chip),
         peer_curves=tuple(_curves(link) for link in system.peer_links),
+        host_curves=_curves(system.host_link),
         chip_to=system.chip_to,
         switches=tuple(
             Node(key, _part("link", one.link, Link, "hardware/links"), one.to) for key, one in system.switches.items()
@@ -212,6 +214,30 @@ def paper(what: str, folder: str, name: str) -> type[Any]:
     if len(own) != 1:
         raise RuntimeError(f"{module.__name__} must define one public class, but defines {len(own)}")
     return own[0]
+
+
+def kernels(name: str, what: str) -> ModuleType:
+    """The module `kernels_ref.<name>`, which needs torch and triton.
+
+    Raises:
+        UserError: they are not installed; `what` is what needs them.
+    """
+    try:
+        return importlib.import_module(f"kernels_ref.{name}")
+    except ImportError as missing:
+        raise UserError(f"{what}: needs the extra `kernels` (torch, triton): {missing}") from None
+
+
+def executor(text: str) -> Any:
+    """What makes the executor that `text` names, such as `torch` or `torch:device=cpu`; None for the cost model.
+
+    Raises:
+        UserError: there is none of that name, or what it needs is missing.
+    """
+    name, *pairs = text.strip().split(":")
+    if name not in EXECUTORS:
+        raise unknown("executor", name, EXECUTORS)
+    return None if name == "model" else kernels(f"executor.{name}_executor", f"executor {name}").factory(pairs)
 
 
 def _own_module(what: str, path: Path) -> ModuleType:

@@ -14,7 +14,7 @@ from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
 from kvsim.traits.layout import Ints, Layout
-from kvsim.traits.placement import overlapped
+from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
 from kvsim.traits.trait import Chunk
 
@@ -242,7 +242,7 @@ def _assemble(
     total = streams[GPU]
     if layout.offloaded:
         units = layout.policy.placement.units(layout.geo)
-        total = overlapped(list(_alike(*streams.values())), units)
+        total = overlapped(slowed(list(_alike(*streams.values()))), units)
     total = total + waits
     ops = ops + beside
     sources = tuple(rates.source(op) for op in ops)
@@ -254,7 +254,10 @@ def _assemble(
     if layout.policy.assumed:
         assumed.append(f"assumed, not measured: {'; '.join(layout.policy.assumed)}")
     if layout.offloaded:
-        assumed.append("copies overlap compute unit by unit, double-buffered, from pinned host memory")
+        assumed.append(
+            "copies overlap compute unit by unit, double-buffered, from pinned host memory; kernels are "
+            f"{SLOWED_BY_COPIES:.1%} slower beside them"
+        )
     if any(op.kind == "attention_decode" for op in beside):
         assumed.append("the chip waits for attention beside it, layer by layer: no second batch fills the gap")
     bounds = tuple(rates.bound(op) for op in ops)

@@ -13,9 +13,12 @@ from kvsim.engine.check import checker
 from kvsim.engine.executor import ExecutorFactory
 from kvsim.engine.serving import Serving
 from kvsim.engine.simulate import Observer, Simulation, simulate
+from kvsim.engine.tierspec import tier_specs
 from kvsim.errors import UserError, unknown
 from kvsim.report.bound import bound
 from kvsim.report.summary import summarize
+from kvsim.report.tierwords import tier_notes
+from kvsim.specs.hardware import Machine
 from kvsim.traces.loop import is_closed, note, paced, reuse_notes
 from kvsim.traces.reuse import with_outputs
 from kvsim.traces.trace import Trace
@@ -69,7 +72,8 @@ def run(
     reuse: str = "outputs",
     observers: tuple[Observer, ...] = (),
     progress: Callable[[int, int], None] | None = None,
-    executor: ExecutorFactory | None = None,
+    executor: str | ExecutorFactory | None = None,
+    machine: Machine | None = None,
 ) -> Report:
     """Replay a trace on a machine under a policy.
 
@@ -88,7 +92,9 @@ def run(
         reuse: "outputs": what was generated is cached for the next turn; "prompts": only prompts are.
         observers: called after each span of steps.
         progress: called now and then with the requests that have arrived, and with all of them.
-        executor: makes what runs a replica's steps instead of the cost model (`kvsim.engine.executor`).
+        executor: what runs a replica's steps instead of the cost model: "torch", or what makes one
+            (`kvsim.engine.executor`).
+        machine: that which `hw` names, if it is to be another than the file's: with other curves, say.
 
     Raises:
         UserError: anything that a user can mend.
@@ -117,7 +123,7 @@ def run(
         key: (getattr(workload, key, None) or DEFAULTS[key]) if value is None else value for key, value in given.items()
     }
     settings = {**(getattr(workload, "set", None) or {}), **(settings or {})}
-    machine, chosen = find.machine(names["hw"]), named_policy(names["policy"], fidelity)
+    machine, chosen = machine or find.machine(names["hw"]), named_policy(names["policy"], fidelity)
     copies = (getattr(workload, "replicas", None) or 1) if replicas is None else replicas
     chips = machine.chips if tp is None else tp
     if chips < 1 or machine.chips % chips:
@@ -136,6 +142,7 @@ def run(
     if preset.prefix_caching and chosen.reuse == "prefix" and reuse == "outputs":
         extended = with_outputs(trace)
         trace = replace(extended, notes=(*trace.notes, *reuse_notes(trace, extended)))
+    runs = find.executor(executor) if isinstance(executor, str) else executor
     total = len(trace)
     simulation = simulate(
         trace,
@@ -151,7 +158,7 @@ def run(
         concurrency=concurrency,
         observers=(*observers, *((checker,) if check else ())),
         progress=None if progress is None else lambda arrived: progress(arrived, total),
-        executor=executor,
+        executor=runs,
     )
     names["trace"] = trace.name
     figures = summarize(simulation, warmup_s)
@@ -241,6 +248,7 @@ def assumptions(run: Simulation, fidelity: str, copies: int, sources: tuple[tupl
         found.append("this policy's cache cannot be shared between requests: no prefix hits")
     elif serving.prefix_caching and trace.blocks is None:
         found.append("the trace has no prefix hashes: no hits between requests")
+    found += tier_notes(serving, [machine.tier(spec.name).kind for spec in tier_specs(serving.tiers)])
     longest = int((run.columns.prompt_tokens + run.columns.output_tokens).max())
     if longest > model.max_context:
         found.append(

@@ -10,7 +10,7 @@ from typing import Any
 
 from kvsim import find
 from kvsim.cost.op import D2H, GPU, H2D, PEER
-from kvsim.cost.rates import Rates
+from kvsim.cost.rates import ON_CHIP, Rates
 from kvsim.errors import UserError
 from kvsim.onestep import Step, step
 from kvsim.specs.hardware import Machine
@@ -19,7 +19,7 @@ PHASES = ("prefill", "decode")
 GROUPS = ("linear", "attention", "pass", "link", "step")
 _GROUP = {"gemm": "linear", "attention_prefill": "attention", "attention_decode": "attention", "elementwise": "pass"}
 _MOST_STEPS = 64
-_NAMES = {H2D: "host to GPU", D2H: "GPU to host", "nvme_read": "flash, reads", "nvme_write": "flash, writes"}
+_NAMES = {H2D: "host to GPU", D2H: "GPU to host", "nvme_read": "flash reads", "nvme_write": "flash writes"}
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,8 @@ def _dots(found: Step, rates: Rates, where: tuple[str, str, int]) -> list[Dot]:
         flops = op.count * float(sum(value for unit, value in op.flops.items() if unit != "alu"))
         group = _GROUP.get(op.kind, "link")
         took = float(seconds)
+        if not took:  # rides on another Op
+            continue
         ideal = float(rates.ideal_seconds(op)) / took
         moved = op.count * float(op.bytes)
         known = (bound, source.text, source.expected_error)
@@ -174,7 +176,7 @@ def _dots(found: Step, rates: Rates, where: tuple[str, str, int]) -> list[Dot]:
         op.count * float(value) / rates.chip.peak.of(unit)
         for op in found.ops
         for unit, value in op.flops.items()
-        if unit != "alu"
+        if unit != "alu" and op.lane in ON_CHIP
     )
     for lane in lanes:
         moved = sum(dot.bytes for dot in dots if dot.lane == lane)

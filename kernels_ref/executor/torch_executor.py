@@ -7,18 +7,19 @@ import torch
 
 from kernels_ref.executor.batch import Held
 from kernels_ref.executor.decoder import Decoder
-from kernels_ref.executor.parallel import Alone, Group
+from kernels_ref.executor.interpreted import INTERPRETED, repair
+from kernels_ref.executor.parallel import Alone, Group, of_environment
 from kernels_ref.executor.policies import WIDTH_TOKENS, Room, cache_of
 from kernels_ref.executor.runner import Ran, Runner
 from kernels_ref.executor.shape import shape_of
 from kernels_ref.executor.texts import Texts
 from kernels_ref.executor.warmup import warm_up
 from kernels_ref.executor.weights import Named, drawn, from_named
-from kvsim.engine.executor import Executed, Step
+from kvsim.engine.executor import Executed, ExecutorFactory, Step
 from kvsim.engine.replica import Replica
 from kvsim.engine.simulate import Simulation
-from kvsim.errors import UserError
-from kvsim.traits.placement import HBM
+from kvsim.errors import UserError, unknown
+from kvsim.traits.policy import parameters
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,31 @@ class Options:
     on_step: Callable[[Step, Ran], None] | None = None
 
 
+@dataclass(frozen=True)
+class Torch:
+    """What may follow the executor's name on a command line: `torch:device=cpu:seed=1`."""
+
+    device: str = "cuda"
+    seed: int = 0
+
+
+def factory(pairs: list[str]) -> ExecutorFactory:
+    """Makes executors with parameters `k=v`; under `torchrun` each process runs one chip of the replica.
+
+    Raises:
+        UserError: an unknown parameter, or no such device.
+    """
+    chosen = parameters(Torch, pairs, "executor torch")
+    if chosen.device not in ("cpu", "cuda"):
+        raise unknown("device", chosen.device, ("cpu", "cuda"), "executor torch")
+    _check_device(chosen.device)
+    group, device = of_environment(chosen.device)
+    if device == "cpu":
+        repair()
+    options = Options(device, seed=chosen.seed, group=group, fused=None if device != "cpu" else INTERPRETED)
+    return lambda simulation, replica: TorchExecutor(simulation, replica, options)
+
+
 class TorchExecutor:
     """Executes one replica. Random weights give random tokens: shapes, not words, decide how long a step takes."""
 
@@ -66,7 +92,13 @@ class TorchExecutor:
             raise UserError(f"executor torch: requests reach {longest:,} tokens, the decoder was made for fewer")
         pool = simulation.capacity.pool_bytes[layout.policy.placement.home]
         room = Room(pool // layout.block_bytes + 1, serving.max_num_seqs, longest, options.widths)
-        self.cache = cache_of(layout, self.decoder, room)
+        try:
+            self.cache = cache_of(layout, self.decoder, room)
+        except RuntimeError as failure:
+            if "allocate" not in str(failure):
+                raise
+            took = f"{pool / 1e9:.1f} GB of cache"
+            raise UserError(f"executor torch: there is no room for {took}; --set kv_blocks=N takes fewer") from None
         self.runner = Runner(self.decoder, self.cache, serving.graph_sizes)
         self.texts = Texts(trace, self.decoder.shape.vocab * layout.geo.tp, options.prompts)
         prefixes = replica.scheduler.memory.cache
@@ -77,7 +109,6 @@ class TorchExecutor:
             warm_up(self.runner, room_tokens, serving.max_num_batched_tokens, longest)
         self._memory, self._whole = replica.scheduler.memory, serving.admission != "reserve_output"
         self._asynchronous = serving.asynchronous
-        assert HBM in simulation.capacity.pool_bytes
 
     def step(self, step: Step) -> Executed:
         """Run it; the tokens it emits are read by later steps."""
@@ -96,7 +127,8 @@ class TorchExecutor:
             self.options.on_step(step, ran)
         host_s = max(0.0, ran.wall_s - ran.gpu_s)
         seconds = ran.gpu_s if self._asynchronous else ran.gpu_s + host_s
-        return Executed(self.options.clock(step, ran) if self.options.clock else seconds, ran.gpu_s, host_s)
+        seconds = self.options.clock(step, ran) if self.options.clock else seconds
+        return Executed(self.options.group.agreed(seconds), ran.gpu_s, host_s)
 
     def close(self) -> None:
         """Nothing outlives the object."""
@@ -122,10 +154,14 @@ def decoder_of(model, positions: int, options: Options, tp: int = 1) -> Decoder:
     Raises:
         UserError: no GPU, or a model that is not executed.
     """
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("executor torch: there is no CUDA device; it runs on a machine with a GPU")
+    _check_device(options.device)
     shape = shape_of(model, tp, options.dtype)
     named = options.named or drawn(shape, options.device, options.seed)
     weights = from_named(shape, named, options.device, options.group.rank)
     fused = options.device.startswith("cuda") if options.fused is None else options.fused
     return Decoder(shape, weights, positions, fused, options.group)
+
+
+def _check_device(device: str) -> None:
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError("executor torch: there is no CUDA device here; torch:device=cpu runs a small model without one")

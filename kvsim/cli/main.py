@@ -22,6 +22,11 @@ COMMANDS = {
         "roofline_command",
         "Show the Ops of prefill and decode under the roofs of a chip: HBM, host link, peer link.",
     ),
+    "calibrate": (
+        "kvsim.cli.calibrate",
+        "calibrate_command",
+        "Measure this machine's GPU: kernels, copies, launches, power; a raw table a class.",
+    ),
     "validate": (
         "kvsim.cli.validate",
         "validate_command",

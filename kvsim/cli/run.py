@@ -1,6 +1,7 @@
 """`kvsim run`: replay a trace, print the report, write it if asked."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -9,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kvsim.errors import UserError, unknown
+from kvsim.errors import UserError
 
 if TYPE_CHECKING:
     from kvsim.replay import Report
 
-EXECUTORS = ("model",)
 PATH = click.Path(path_type=Path)
 
 
@@ -28,7 +28,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--replicas", type=int, metavar="N", help="Copies of the machine behind a router. [default: 1]")
 @click.option("--tp", type=int, metavar="N", help="Chips that share a model. [default: all of the machine]")
 @click.option("--fidelity", default="ideal", help="ideal: as a good kernel allows; published: as released.")
-@click.option("--executor", default="model", metavar="WHICH", help="What times a step: model, the cost model.")
+@click.option(
+    "--executor", default="model", metavar="WHICH", help="What times a step: model, or torch: runs it on a GPU."
+)
 @click.option("--seed", type=int, metavar="N", help="Seed of what is drawn. [default: the workload's, or 0]")
 @click.option("--limit", type=int, metavar="N", help="Take the first N requests only.")
 @click.option("--until", metavar="TIME", help="Stop the clock there: seconds, or `10 min`.")
@@ -64,10 +66,14 @@ def run_command(
     \b
     kvsim run quickstart --hw h100 --policy headinfer
     kvsim run azure.csv --hw a100-80x4 --tp 2 --model llama-3-70b --set max_num_seqs=64 --json
+    kvsim run quickstart --executor torch --set kv_blocks=9000 --limit 50
     kvsim run log.csv --map arrival=t,input=in,output=out --policy snapkv+kivi:bits=4 --out report
     """
-    _check_executor(executor)
-    report = _run(trace, out, timeline, options)
+    from kvsim.find import executor as named_executor
+
+    report = _run(trace, out, timeline, options | {"executor": named_executor(executor)})
+    if int(os.environ.get("RANK", "0")):
+        return  # torchrun: the first process of a tensor-parallel run speaks for all
     if as_json:
         click.echo(json.dumps(report.figures, allow_nan=False))
         return
@@ -126,13 +132,6 @@ def _arguments(options: dict[str, Any], parse_columns: Callable[[str], dict[str,
         "until_s": duration_s(until, "--until"),
         "warmup_s": duration_s(warmup, "--warmup") or 0.0,
     }
-
-
-def _check_executor(name: str) -> None:
-    if name == "gpu":
-        raise UserError("--executor gpu: running steps on a real GPU comes with a later version; there is: model")
-    if name not in EXECUTORS:
-        raise unknown("executor", name, EXECUTORS, "--executor")
 
 
 def can_draw() -> bool:

@@ -1,9 +1,12 @@
 """`kvsim step`: one step of a replica, Op by Op and lane by lane."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from kvsim.decide.bestsplit import BestSplit
 
 
 @click.command("step")
@@ -20,8 +23,11 @@ import click
 @click.option("--fidelity", default="ideal", help="ideal: as a good kernel allows; published: as released.")
 @click.option("--weight-dtype", default="", metavar="TYPE", help="Of the linear layers: bf16, fp8, int8, int4.")
 @click.option("--serving", default="", metavar="NAME", help="Also what an engine adds: host work, launches, gaps.")
+@click.option("--best-split", is_flag=True, help="flexgen: search its percentages; with --batch 0 its batch too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with SI units instead of the table.")
-def step_command(as_json: bool, tp: int | None, context: str, generated: int | None, **options: Any) -> None:
+def step_command(
+    as_json: bool, tp: int | None, context: str, generated: int | None, best_split: bool, **options: Any
+) -> None:
     """Price one step of a replica, Op by Op and lane by lane.
 
     A prefill reads B prompts of N new tokens each; a decode extends B sequences whose context holds N tokens after it;
@@ -33,6 +39,7 @@ def step_command(as_json: bool, tp: int | None, context: str, generated: int | N
     kvsim step --hw h100x8 --model llama-3-70b --phase mixed --batch 64 --context 4000 --chunk 1024 --json
     kvsim step --hw h100 --model llama-2-7b --batch 16 --context 700 --serving vllm
     kvsim step --hw a100-80 --model yi-34b --phase session --policy full,kivi --context 4000,50000
+    kvsim step --hw rtx4090+nvme --model opt-30b --policy flexgen --best-split --batch 8 --context 1024
     """
     from kvsim.errors import UserError
     from kvsim.onestep import step
@@ -54,14 +61,34 @@ def step_command(as_json: bool, tp: int | None, context: str, generated: int | N
             f"--context: a {options['phase']} step has one, but got {context}; --phase session takes a list"
         )
     options |= {"context": tokens[0], "generated": 1 if generated is None else generated}
+    split = _best_split(tp, options) if best_split else None
+    if split:
+        options |= {"policy": split.policy, "batch": split.batch}
     found = step(tp=tp or 0, **options)
     if as_json:
-        click.echo(json.dumps(found.to_json(), allow_nan=False))
+        figures = found.to_json() | ({"split": split.to_json()} if split else {})
+        click.echo(json.dumps(figures, allow_nan=False))
         return
+    if split:
+        rate = f"{split.tokens_per_s:,.3g} tokens/s at a batch of {split.batch:,}"
+        click.echo(f"best split: {split.policy}\n  {rate}; {split.tried:,} splits tried, {split.fit:,} of them fit\n")
     from kvsim.cli.run import can_draw
     from kvsim.report.steptable import render
 
     click.echo(render(found, _title(tp, options), can_draw()))
+
+
+def _best_split(tp: int | None, options: dict[str, Any]) -> "BestSplit":
+    from kvsim.decide.bestsplit import best_split
+    from kvsim.errors import UserError
+
+    if options["policy"] != "flexgen" or options["phase"] != "decode":
+        what = f"--policy {options['policy']} --phase {options['phase']}"
+        raise UserError(f"--best-split searches the percentages of --policy flexgen --phase decode, but got {what}")
+    if options["batch"] < 0:
+        raise UserError(f"--batch must be at least 1, or 0 for the best one, but got {options['batch']}")
+    chosen = {key: options[key] for key in ("hw", "model", "context", "batch", "weight_dtype")}
+    return best_split(tp=tp or 0, serving=options["serving"] or "vllm", **chosen)
 
 
 def _print_session(

@@ -47,7 +47,8 @@ def validate_command(
     kvsim validate engines
     kvsim validate --log result.json --hw h100 --model llama-2-7b --serving vllm --set max_num_seqs=128
 
-    --on FILE has the columns op, dtype and seconds, and the arguments of each op as `kvsim op` takes them.
+    --on FILE has the columns op, dtype and seconds, and the arguments of each op as `kvsim op` takes them; or it is a
+    table that `kvsim calibrate` wrote, or a folder of them.
 
     steps: executed by kernels_ref's executor, by model, phase and policy. replays: whole ones, in lockstep (the model
     on the executed batches) and free-running. policies: what each promised and what it kept. engines: what others
@@ -69,9 +70,9 @@ def validate_command(
     if what != "kernels":
         from kvsim.cli.validate_runs import show_part
 
-        if borrow or on:
-            raise UserError(f"validate {what}: takes --hw, --out and --json")
-        show_part(what, hw, out, as_json)
+        if on:
+            raise UserError(f"validate {what}: --on is for kernels")
+        show_part(what, hw, borrow, out, as_json)
         return
     if on:
         if hw is None or borrow or out:
@@ -111,6 +112,7 @@ def _own(path: Path, hw: str, as_json: bool) -> None:
         {
             "op": one.op,
             "dtype": one.dtype,
+            "kernel": one.kernel,
             **one.residuals.model_dump(),
             "provenance": one.source.text,
             "expected_error": one.source.expected_error,

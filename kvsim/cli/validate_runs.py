@@ -12,13 +12,15 @@ from kvsim.errors import UserError, unknown
 PARTS = ("steps", "replays", "policies", "engines")
 
 
-def show_part(what: str, hw: str | None, out: Path | None, as_json: bool) -> None:
+def show_part(what: str, hw: str | None, borrow: bool, out: Path | None, as_json: bool) -> None:
     """Print one of PARTS; with `out`, draw it there where there is something to draw."""
     if what not in PARTS:
         raise unknown("part", what, ("kernels", *PARTS), "validate")
     shown: dict[str, Callable[[str | None], tuple[Any, Callable[[], Iterable[str]]]]]
     shown = {"steps": _steps, "replays": _replays, "policies": _policies, "engines": _engines}
-    found, lines = shown[what](hw)
+    if borrow and what not in ("steps", "replays"):
+        raise UserError(f"validate {what}: takes --hw, --out and --json; --borrow is for kernels, steps and replays")
+    found, lines = shown[what](hw) if not borrow else {"steps": _lent_steps, "replays": _lent_replays}[what](hw)
     if out:
         from kvsim.validate.runplots import draw
 
@@ -38,6 +40,35 @@ def _steps(hw: str | None) -> Any:
     found = step_checks(hw)
     _some(found, "steps", hw)
     return {key: value for key, value in step_json(found).items() if key != "promises"}, lambda: step_lines(found)
+
+
+def _lent_steps(hw: str | None) -> Any:
+    from dataclasses import asdict
+
+    from kvsim.validate.stepcheck import lent, step_checks
+    from kvsim.validate.steplog import chips
+    from kvsim.validate.steptables import lent_lines
+
+    rows = step_checks(hw)
+    _some(rows, "steps", hw)
+    found = list(lent(rows, chips()))
+    return {"lent": [{"lender": name, **asdict(one)} for name, ones in found for one in ones]}, lambda: lent_lines(
+        found
+    )
+
+
+def _lent_replays(hw: str | None) -> Any:
+    from kvsim.validate.replaycheck import checks, knees
+    from kvsim.validate.stepcheck import chip_of
+    from kvsim.validate.steplog import chips
+    from kvsim.validate.steptables import replay_json, replay_lines
+
+    own = None if hw is None else chip_of(hw)
+    found = {lender: checks(own, lender=lender) for lender in chips() if lender != own}
+    _some([one for ones in found.values() for one in ones], "replays", hw)
+    shown = {lender: replay_json(ones, knees(ones)) for lender, ones in found.items()}
+    parts = [(lender, list(replay_lines(ones, knees(ones)))) for lender, ones in found.items()]
+    return {"lent": shown}, lambda: (line for lender, lines in parts for line in (f"by {lender}", *lines))
 
 
 def _policies(hw: str | None) -> Any:

@@ -7,16 +7,22 @@ from typing import Any
 from pydantic import Field
 
 from kvsim.cost.curves.all_reduce import AllReduceCurve
+from kvsim.cost.curves.copy import CopyCurve
 from kvsim.cost.curves.decode import DecodeCurve
 from kvsim.cost.curves.gemm import GemmCurve
+from kvsim.cost.curves.paged import PagedDecodeCurve
+from kvsim.cost.curves.passes import PassCurve
 from kvsim.cost.curves.prefill import PrefillCurve
 from kvsim.specs.load import Spec
 
-CURVES: dict[str, type[Any]] = {
+CURVES: dict[str, type[Any]] = {  # a class of Ops has a form of its own name, kernels that work otherwise have theirs
     "gemm": GemmCurve,
     "attention_decode": DecodeCurve,
+    "paged_decode": PagedDecodeCurve,
     "attention_prefill": PrefillCurve,
     "all_reduce": AllReduceCurve,
+    "copy": CopyCurve,
+    "elementwise": PassCurve,
 }
 BESIDE_CHUNK = "attention_beside_chunk"  # decodes in a step that also reads prompts, by the prompts' kernel
 BORROWED_ERROR = 0.08  # more than the lender's, where a chip borrows a relative's curve
@@ -43,7 +49,9 @@ class Fitted(Spec):
     """A fitted curve, with all that a reader needs to judge it.
 
     Attributes:
+        form: of the curve, in CURVES; that of its op if empty.
         tables: files of measurements, under hardware/calibration or where the source publishes them.
+        where: their columns' values that make a row one of this kernel's.
         held_out: residuals of rows that the fit did not see; `held_out_512`: of GEMMs with n and k of at least 512.
     """
 
@@ -53,6 +61,8 @@ class Fitted(Spec):
     source: str
     licence: str
     tables: list[str]
+    where: dict[str, str] = Field(default_factory=dict)
+    form: str = ""
     fitted: str
     parameters: dict[str, float | int | bool]
     held_out: Residuals
@@ -62,7 +72,7 @@ class Fitted(Spec):
     @cached_property
     def curve(self) -> Any:
         """The curve; unknown or missing parameters are a TypeError."""
-        return CURVES[self.op](**self.parameters)
+        return CURVES[self.form or self.op](**self.parameters)
 
 
 class InSteps(Spec):
@@ -102,16 +112,24 @@ class Calibrated:
     lender: str = ""
 
     @cached_property
-    def _by_key(self) -> dict[tuple[str, str], Fitted]:
-        return {(one.op, one.dtype): one for one in self.calibration.curves}
+    def _by_key(self) -> dict[tuple[str, str, str], Fitted]:
+        found: dict[tuple[str, str, str], Fitted] = {}
+        for one in self.calibration.curves:
+            found.setdefault((one.op, one.dtype, ""), one)
+            found[one.op, one.dtype, one.kernel] = one
+        return found
 
     @cached_property
     def _steps(self) -> dict[str, InSteps]:
         return {one.op: one for one in reversed(self.calibration.in_steps)}
 
-    def curve(self, op: str, dtype: str) -> Fitted | None:
-        """The curve of a class of Ops and a type of its operands, if there is one."""
-        return self._by_key.get((op, "bf16" if dtype == "fp16" else dtype))
+    def curve(self, op: str, dtype: str, kernel: str = "") -> Fitted | None:
+        """The curve of a class of Ops and a type of its operands, if any: of `kernel`, or of the first."""
+        return self._by_key.get((op, "bf16" if dtype == "fp16" else dtype, kernel))
+
+    def kernels(self, op: str, dtype: str) -> list[str]:
+        """Kernels of a class of Ops and a type, the one that is taken first."""
+        return [one.kernel for one in self.calibration.curves if (one.op, one.dtype) == (op, dtype)]
 
     def in_steps(self, op: str) -> InSteps | None:
         """Coefficients of a class of Ops as part of a step, if there are any."""

@@ -50,7 +50,7 @@ class Lane:
 def lanes(machine: Machine, chips: int) -> dict[str, Lane]:
     """Lanes of one of `chips` chips that work alike: what all of them share is divided by their number."""
     dram = machine.tier("dram")
-    found = {H2D: _bus(dram.read, chips, "host link"), D2H: _bus(dram.write, chips, "host link")}
+    found = {H2D: _bus(dram.read, chips, machine, H2D), D2H: _bus(dram.write, chips, machine, D2H)}
     for tier in machine.tiers[2:]:
         found |= _device(tier, chips)
     codec = machine.chip.codec
@@ -90,12 +90,19 @@ def _drives(drive: Drive, many: float, cap: float, writes: bool) -> Callable[[Ma
     return by_shape
 
 
-def _bus(hops: tuple[Hop, ...], chips: int, what: str) -> Lane:
-    """A link of the chip's own, held back where memory or a switch that all chips share gives less."""
-    link = min(hop.bytes_per_s for hop in hops if hop.resource.startswith("host link"))
-    shared = [hop.bytes_per_s / chips for hop in hops if not hop.resource.startswith("host link")]
-    peak = min([link, *shared])
-    return Lane(what, min(COPY_SHARE * link, *shared), sum(hop.latency_s for hop in hops), peak)
+def _bus(hops: tuple[Hop, ...], chips: int, machine: Machine, lane: str) -> Lane:
+    """A link of the chip's own, held back where memory or a switch that all chips share gives less.
+
+    Its share and the start of a copy are measured ones, where copies over such a link were measured.
+    """
+    own = [hop for hop in hops if hop.resource.startswith("host link")]
+    others = [hop for hop in hops if not hop.resource.startswith("host link")]
+    link, shared = min(hop.bytes_per_s for hop in own), [hop.bytes_per_s / chips for hop in others]
+    measured = machine.host_curves.curve("copy", lane) if machine.host_curves else None
+    share = measured.curve.link_share if measured else COPY_SHARE
+    start_s = measured.curve.start_s if measured else sum(hop.latency_s for hop in own)
+    latency_s = start_s + sum(hop.latency_s for hop in others)
+    return Lane("host link", min(share * link, *shared), latency_s, min([link, *shared]))
 
 
 def _device(tier: Tier, chips: int) -> dict[str, Lane]:

@@ -14,9 +14,9 @@ from kvsim.cost.launching import Launching
 from kvsim.cost.op import D2H, H2D, Num, Op
 from kvsim.cost.overheads import NONE, Overheads
 from kvsim.cost.rates import EFFICIENCY, Rates
-from kvsim.cost.streams import compiled_beside, compiled_streams, slowest_beside, works_beside
+from kvsim.cost.streams import compiled_beside, compiled_streams, crowded, works_beside
 from kvsim.traits.layout import Layout
-from kvsim.traits.placement import overlapped
+from kvsim.traits.placement import overlapped, slowed
 from kvsim.traits.trait import Chunk
 
 Ints = NDArray[np.int64]
@@ -38,7 +38,8 @@ class Pricer:
         self._passes = layout.passes
         self._body_s: list[float] = []
         self._edge_s: list[float] = []
-        self.swap_ways: tuple[tuple[float, float], ...] = ()  # (latency, seconds a byte) in and out, if not host DRAM's
+        copied = (rates.host_link.latency, EFFICIENCY["copy"][1] * rates.host_link.bandwidth)
+        self.swap_ways = (copied, copied)  # (latency, bytes/s) in and out
         self._compile_decode()
         self._compile_chunks()
         self.launching = Launching(layout, overheads)
@@ -46,10 +47,9 @@ class Pricer:
         self.works_at_end, self.prompt_end = ends.any, ends.seconds
         self.units = layout.policy.placement.units(layout.geo)
         self.token_bytes, self.past_bytes = layout.moved_token_bytes, layout.past_token_bytes
-        self._streams = compiled_streams(layout, rates) if self.units else ()
+        self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
-        self._beside = compiled_beside(layout, rates)
-        self.beside_lane = slowest_beside(layout, rates)
+        self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -188,7 +188,13 @@ class Pricer:
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def price(
-        self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None, chunks: int, end_s: float = 0.0
+        self,
+        decodes: int,
+        rows: Sequence[Num] | Ints,
+        chunk: Sequence[Num] | None,
+        chunks: int,
+        end_s: float = 0.0,
+        slow: float = 1.0,
     ) -> tuple[Num, Num]:
         """(step with its overlap, GPU) seconds of steps that decode `decodes` sequences and read `chunks` prompts.
 
@@ -196,6 +202,7 @@ class Pricer:
             decodes: sequences that decode one token; `rows` are then their ledger rows [rows] or [rows, k].
             chunk: summed features of the prompts' chunks (`chunk`), numbers or arrays [k]; None for none.
             end_s: GPU seconds of what prompts that are complete with this step cost (`prompt_end`).
+            slow: how much longer a byte of the cache takes to be fetched than on a way of one's own.
         """
         new: Any = chunk[0] if chunk else 0  # the same in each of several steps
         if self._passes and chunk:
@@ -214,30 +221,12 @@ class Pricer:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)
         lanes: list[Num] = [gpu]
-        lanes += [stream.seconds(1, fetched, returned) for stream in self._streams]
-        step = overlapped(lanes, self.units)
-        if decodes and self._beside:
-            step = self._beside_s(decodes, rows) + step
+        streams = self.streams if slow == 1.0 else crowded(self.streams, slow)
+        lanes += [stream.seconds(1, fetched, returned) for stream in streams]
+        step = overlapped(slowed(lanes), self.units)
+        if decodes and self.beside:
+            step = self.beside.seconds(decodes, rows) + step
         return step, gpu
-
-    def _beside_s(self, sequences: int, rows: Sequence[Num] | Ints) -> Num:
-        total: Num = 0.0
-        for k, kernels in enumerate(self._beside):
-            features = (float(sequences), *rows[k : self.hbm_row : self.kinds])
-            total = total + (kernels.seconds(features) + kernels.latency)
-        return total
-
-    def beside_sums(self, decodes: int, rows: Any, steps: int) -> list[int]:
-        """[decode steps, sequences, figures of each layer kind], summed over the first `steps` steps."""
-        used = rows[: self.hbm_row]
-        sums = [int(row[:steps].sum()) if isinstance(row, np.ndarray) else int(row) * steps for row in used]
-        return [steps, decodes * steps, *sums]
-
-    def beside_busy_s(self, sums: Sequence[int]) -> float:
-        """Seconds that the chip waited for attention beside it, from such sums."""
-        steps, sequences, *rows = sums
-        latencies = sum(kernels.latency for kernels in self._beside)
-        return float(self._beside_s(sequences, [float(row) for row in rows])) + (steps - 1) * latencies
 
     def _link(self, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None) -> tuple[Num, Num]:
         """Bytes (fetched from, returned to) the host in a step, or in each of several."""
@@ -261,20 +250,12 @@ class Pricer:
 
     def stream_busy_s(self, fetched: int, returned: int, steps: int) -> dict[str, float]:
         """Seconds that each lane of the stream was busy in `steps` steps."""
-        return {stream.lane: float(stream.seconds(steps, fetched, returned)) for stream in self._streams}
-
-    def stream_lanes(self) -> list[tuple[str, bool, bool]]:
-        """Lanes of the stream, and whether each carries what is fetched and what is returned."""
-        return [(one.lane, one.fetch_s_per_byte > 0, one.return_s_per_byte > 0) for one in self._streams]
+        return {stream.lane: float(stream.seconds(steps, fetched, returned)) for stream in self.streams}
 
     def swap_s(self, in_bytes: int, out_bytes: int) -> float:
-        """Seconds to swap a chip's cache out and in; nothing overlaps them. Over the host link, or `swap_ways`."""
-        if self.swap_ways:
-            ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
-            return sum(latency_s + moved * s_per_byte for (latency_s, s_per_byte), moved in ways if moved)
-        link = self.rates.host_link
-        rate = EFFICIENCY["copy"][1] * link.bandwidth
-        return sum(link.latency + moved / rate for moved in (in_bytes, out_bytes) if moved)
+        """Seconds to swap a chip's cache out and in; nothing overlaps them."""
+        ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
+        return sum(latency_s + moved / bytes_per_s for (latency_s, bytes_per_s), moved in ways if moved)
 
 
 def _merge(

@@ -12,7 +12,7 @@ import numpy as np
 from kvsim.cost.calibration import BESIDE_CHUNK, NOTHING, Calibrated, Fitted, InSteps
 from kvsim.cost.devices import fpga
 from kvsim.cost.lanes import COPY_SHARE, Lane, lanes, missing
-from kvsim.cost.op import GPU, PEER, Num, Op
+from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
 from kvsim.cost.source import DATASHEET, OVERLAY, Source, in_step, of_curve
 from kvsim.specs.hardware import Chip, Link, Machine
 
@@ -41,14 +41,16 @@ class Rates:
     peer_curves: Calibrated = NOTHING
     lanes: Mapping[str, Lane] = field(default_factory=dict)
     machine: str = ""
+    host_curves: Calibrated = NOTHING
 
     @classmethod
     def of(cls, machine: Machine, tp: int) -> "Rates":
         """The rates of a replica of `tp` chips of `machine`."""
         peer = machine.peer_link(tp)
         known = {link.name: curves for link, curves in zip(machine.peer_links, machine.peer_curves, strict=False)}
-        curves, beside = machine.curves or NOTHING, lanes(machine, tp)
-        return cls(machine.chip, machine.host_link, peer, curves, known.get(peer.name, NOTHING), beside, machine.name)
+        curves, host = machine.curves or NOTHING, machine.host_curves or NOTHING
+        near = known.get(peer.name, NOTHING)
+        return cls(machine.chip, machine.host_link, peer, curves, near, lanes(machine, tp), machine.name, host)
 
     def lane(self, name: str) -> Lane:
         """What a lane beside the chip carries.
@@ -64,7 +66,15 @@ class Rates:
         """The curve that prices an Op by its shape, if there is one."""
         if "dtype" not in op.shape:
             return None
-        return (self.peer_curves if op.kind == "all_reduce" else self.curves).curve(op.kind, op.shape["dtype"])
+        return self._measured(op).curve(op.kind, op.shape["dtype"], op.shape.get("kernel", ""))
+
+    def streams(self, op: Op) -> Fitted | None:
+        """The curve whose start and bandwidth price passes over memory by their launches and bytes."""
+        return self.curves.curve(op.kind, "bf16") if op.kind == "elementwise" and op.lane == GPU else None
+
+    def _measured(self, op: Op) -> Calibrated:
+        """What was measured of the chip or link that an Op uses."""
+        return {"copy": self.host_curves, "all_reduce": self.peer_curves}.get(op.kind, self.curves)
 
     def coefficients(self, op: Op) -> InSteps | None:
         """What prices attention inside a step, from sums over its batch, if its chip was measured."""
@@ -78,9 +88,11 @@ class Rates:
         """Where its seconds come from."""
         if self.chip.fpga and op.lane == GPU:
             return OVERLAY
-        one = self.fitted(op)
+        one = self.fitted(op) or self.streams(op)
+        if op.kind == "copy" and op.lane in (H2D, D2H):
+            one = self.host_curves.curve("copy", op.lane, op.shape.get("kernel", ""))
         if one:
-            return of_curve(one, self.peer_curves if op.kind == "all_reduce" else self.curves)
+            return of_curve(one, self._measured(op))
         coefficients = self.coefficients(op)
         if not coefficients:
             return DATASHEET
@@ -93,6 +105,8 @@ class Rates:
         """Seconds of one kernel that no work amortizes."""
         if op.lane not in ON_CHIP:
             return op.launches * self.lane(op.lane).latency_s
+        if one := self.streams(op):
+            return op.launches * float(one.curve.launch_s)
         if op.kind == "all_reduce":  # reduce-scatter and all-gather: gpus - 1 hops each
             return LAUNCH_S + 2 * (op.gpus - 1) * self.peer.latency
         coefficients = self.coefficients(op)
@@ -110,6 +124,8 @@ class Rates:
         if op.lane not in ON_CHIP:
             return self.lane(op.lane).rate(op.shape)
         share = EFFICIENCY[op.kind][1]
+        if one := self.streams(op):
+            share = float(one.curve.memory_share)
         if op.kind == "all_reduce":
             return share * self.peer.bandwidth
         return share * self.chip.memory.bandwidth
@@ -188,7 +204,7 @@ class Rates:
         return [list(terms)[at] for at in seconds.argmax(axis=0).tolist()]
 
     def _carrier(self, op: Op) -> Chip | Link:
-        return self.peer if op.kind == "all_reduce" else self.chip
+        return {"copy": self.host_link, "all_reduce": self.peer}.get(op.kind, self.chip)
 
     def ideal_seconds(self, op: Op) -> Num:
         """The Op's roofline: full datasheet peaks and bandwidth, no latency."""
@@ -197,6 +213,8 @@ class Rates:
             beside = [flops / lane.peak_flops_per_s for flops in op.flops.values()]
             return op.count * _largest([op.bytes / lane.peak_bytes_per_s, *beside])
         share_c, share_b = EFFICIENCY[op.kind]
+        if one := self.streams(op):
+            share_b = float(one.curve.memory_share)
         times = [op.bytes * share_b / self.bytes_per_s(op)]
         times += [
             flops * (ALU_SHARE if unit == "alu" else share_c) / self.flops_per_s(op, unit)

@@ -31,7 +31,8 @@ def capacity(machine: Machine, layout: Layout, serving: Serving) -> Capacity:
     """
     model, tp = layout.geo.model, layout.geo.tp
     total = int(machine.chip.memory.capacity)
-    weights = int(model.weight_bytes / tp)
+    resting = layout.policy.placement.weights_in(layout.geo)
+    weights = int(model.weight_bytes / tp * resting[HBM])
     terms = {
         "driver reports": total,
         "left to others (memory_utilization)": -round(total * (1 - serving.memory_utilization)),
@@ -45,15 +46,8 @@ def capacity(machine: Machine, layout: Layout, serving: Serving) -> Capacity:
     resident = sum(-value for name, value in terms.items() if value < 0 and "left" not in name)
     block = layout.block_bytes
     dram = int(machine.host.memory.capacity * serving.dram_utilization) // machine.chips
-    tier = layout.policy.placement.home
-    if layout.offloaded and tier != DRAM:
-        pools = {
-            HBM: room,
-            DRAM: dram,
-            tier: _whole(int(machine.tier(tier).capacity_bytes) // machine.chips, block, serving),
-        }
-    elif layout.offloaded:
-        pools = {HBM: room, DRAM: _whole(dram, block, serving)}
+    if layout.offloaded:
+        pools = {HBM: room, DRAM: dram, **_home(machine, layout, serving, {HBM: room, DRAM: dram}, resting)}
     else:
         pools = {HBM: _whole(room, block, serving), DRAM: dram}
     home = pools[layout.policy.placement.home]
@@ -64,6 +58,30 @@ def capacity(machine: Machine, layout: Layout, serving: Serving) -> Capacity:
             "take more chips (--tp), smaller weights (--set weight_dtype=int4) or another machine"
         )
     return Capacity(terms, pools, resident)
+
+
+def _home(
+    machine: Machine, layout: Layout, serving: Serving, known: dict[str, int], weights: dict[str, float]
+) -> dict[str, int]:
+    """Room for what rests outside HBM, as if all of it were in its home tier: the tier that is full first bounds it.
+
+    `known`: rooms of HBM and DRAM; weights in HBM are out of its room already.
+
+    Raises:
+        UserError: the machine lacks a tier, or the weights that rest there do not fit.
+    """
+    placement, rooms = layout.policy.placement, []
+    for tier in dict.fromkeys((*placement.away(), *weights)):
+        share, resting = placement.away().get(tier, 0.0), weights.get(tier, 0.0) if tier != HBM else 0.0
+        if not share and not resting:
+            continue
+        room = known[tier] if tier in known else int(machine.tier(tier).capacity_bytes) // machine.chips
+        room -= int(layout.geo.model.weight_bytes / layout.geo.tp * resting)
+        if room <= 0 and resting:
+            raise UserError(f"{machine.name}: a chip's share of {tier} does not hold {resting:.0%} of the weights")
+        if share:
+            rooms.append(room if share == 1.0 else int(room / share))
+    return {placement.home: _whole(min(rooms), layout.block_bytes, serving)}
 
 
 def _whole(room: int, block_bytes: int, serving: Serving) -> int:

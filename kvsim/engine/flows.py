@@ -62,7 +62,8 @@ class Network:
     ) -> Flow:
         """Send `nbytes` along `way`, at most `limit` bytes/s; calls `on_end` at the end.
 
-        What takes no time has ended when this returns. An infinite transfer occupies its share until it is stopped.
+        What takes no time has ended when this returns. An infinite transfer occupies its share until it is stopped, and
+        calls `on_end` whenever that has changed.
         """
         flow = Flow(way, nbytes, on_end, limit)
         flow.since_s = self.clock.now
@@ -164,6 +165,8 @@ class Network:
         if flow.nbytes < inf:
             at_s = self.clock.now + (flow.nbytes - flow.moved) / rate
             flow.end = self.clock.at(at_s, ARRIVAL, partial(self._end, flow))
+        else:
+            flow.on_end()
 
     def _settle(self, flow: Flow) -> None:
         """Note what has arrived by now."""

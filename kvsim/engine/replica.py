@@ -1,6 +1,6 @@
 """One replica, the main loop: plan a span, price it, wait for its end or an arrival that cuts it, commit."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from kvsim.engine.ledger import Ledger
 from kvsim.engine.results import Columns, Counters
 from kvsim.engine.scheduler import Plan, Scheduler
 from kvsim.engine.sequence import Sequence
+from kvsim.engine.streaming import Streaming
 
 Floats = NDArray[np.float64]
 
@@ -49,6 +50,7 @@ class Replica:
         self._span: Span | None = None
         self._wake: Call | None = None
         self._last_start_s = 0.0
+        self._streaming: Streaming | None = None
         serving = scheduler.serving
         self._async = serving.asynchronous
         self._cpu_step_s, self._cpu_seq_s, self._gap_s = serving.cpu_step_s, serving.cpu_seq_s, serving.gap_s
@@ -80,6 +82,20 @@ class Replica:
                 span.steps = step
                 self._wake_at(float(span.ends[step - 1]))
 
+    def share(self, streaming: Streaming) -> None:
+        """Its cache crosses links that other replicas use too."""
+        self._streaming = streaming
+        streaming.on_change = self._reprice
+
+    def _reprice(self) -> None:
+        """Steps that have not begun have another price."""
+        span = self._span
+        if span is not None and span.steps > 1:
+            step = bisect_right(span.ends, self.clock.now) + 1
+            if step < span.steps:
+                span.steps = step
+                self._wake_at(float(span.ends[step - 1]))
+
     # -- one span ----------------------------------------------------------------------------------------------------
 
     def _begin(self, now_s: float, idle: bool) -> None:
@@ -91,10 +107,16 @@ class Replica:
                 self._begin(now_s, idle=True)
                 return
             self._span = self._wake = None
+            if self._streaming:
+                self._streaming.end()
             return
+        if self._streaming:
+            self._streaming.begin()
         self._span = span = self._price(plan, now_s, idle)
         self.counters.events += 1
-        self._wake = self.clock.at(float(span.ends[-1]), STEP, self._commit)
+        if self._streaming and self._streaming.changed_s == now_s:
+            span.steps = 1  # the next has another price
+        self._wake_at(float(span.ends[span.steps - 1]))
 
     def _wake_at(self, time_s: float) -> None:
         self._wake = self.clock.at(time_s, STEP, self._commit)
@@ -113,7 +135,8 @@ class Replica:
             chunk = features if chunk is None else [a + b for a, b in zip(chunk, features, strict=True)]
             if pricer.works_at_end and seq.computed + seq.chunk >= seq.tokens:
                 end_s += pricer.prompt_end(seq.tokens)
-        work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s)
+        slow = self._streaming.slow(now_s) if self._streaming else 1.0
+        work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s, slow)
         cpu_s, gap_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks)), self._gap_s
         if steps == 1:
             if isinstance(work_s, np.ndarray):  # layer kinds priced each: arrays of one step
@@ -189,6 +212,7 @@ class Replica:
             fetched, returned = self.pricer.link_bytes(plan.decodes, span.rows, span.chunk, steps)
             counters.fetched_bytes += fetched
             counters.returned_bytes += returned
-            if plan.decodes and self.pricer.beside_lane:
-                sums = self.pricer.beside_sums(plan.decodes, span.rows, steps)
+            beside = self.pricer.beside
+            if plan.decodes and beside:
+                sums = beside.sums(plan.decodes, span.rows, steps)
                 counters.beside = [a + b for a, b in zip(counters.beside or [0] * len(sums), sums, strict=True)]

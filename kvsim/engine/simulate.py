@@ -20,6 +20,7 @@ from kvsim.engine.results import Columns
 from kvsim.engine.router import Router
 from kvsim.engine.scheduler import Scheduler
 from kvsim.engine.serving import Serving
+from kvsim.engine.streaming import streaming
 from kvsim.engine.swapping import swap_bytes, swap_ways
 from kvsim.engine.tiering import below
 from kvsim.specs.hardware import Machine
@@ -84,6 +85,7 @@ def simulate(
     pricer = Pricer(layout, Rates.of(machine, tp), serving.overheads)
     clock = Clock()
     tiers = below(machine, layout, room, serving, trace, pricer, clock)
+    streams = streaming(machine, pricer, clock, replicas)
     swap_room = swap_bytes(machine, layout, room, serving)
     if serving.preemption == "swap" and serving.swap_tier != DRAM:
         pricer.swap_ways = swap_ways(machine, serving, tp)
@@ -100,6 +102,8 @@ def simulate(
         kind = Replica if executor is None else ExecutingReplica
         several.append(kind(clock, scheduler, ledger, pricer, columns, number))
         several[-1].observers.extend(observers)
+        if shared := streams(number):
+            several[-1].share(shared)
     rejections = reject(columns, layout, room, serving)
     simulation = Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s, closed)
     router = Router(several, serving.routing, trace.sessions)

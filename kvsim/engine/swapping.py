@@ -36,8 +36,8 @@ def swap_bytes(machine: Machine, layout: Layout, room: Capacity, serving: Servin
     return share
 
 
-def swap_ways(machine: Machine, serving: Serving, tp: int) -> tuple[tuple[float, float], ...]:
-    """(latency, seconds a byte) of swapping in and out, each way alone."""
+def swap_ways(machine: Machine, serving: Serving, tp: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(latency, bytes/s) of swapping in and out, each way alone."""
     roads, tier = Roads(machine, tp), machine.tier(serving.swap_tier)
-    ways = (roads.down(tier, 0, LARGE_BYTES), roads.up(tier, 0, LARGE_BYTES))
-    return tuple((road.latency_s, road.alone_s_per_byte) for road in ways)
+    into, out = roads.down(tier, 0, LARGE_BYTES), roads.up(tier, 0, LARGE_BYTES)
+    return (into.latency_s, 1 / into.alone_s_per_byte), (out.latency_s, 1 / out.alone_s_per_byte)

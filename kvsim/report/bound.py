@@ -40,6 +40,8 @@ _BESIDE = {
     "cpu": "faster or more host memory channels, or fewer tokens attended to",
 }
 
+_COPIES = "write less to the tiers (writes=back or selective), or a policy that stores fewer bytes"
+
 # what GPU time goes to -> (what the GPU does then, what would make it faster)
 _WORK = {
     "weights": (
@@ -163,11 +165,20 @@ def _sentence(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str
 def _pace(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str, float], lane: str) -> tuple[str, str]:
     """(what the busiest lane does, what would make it faster)."""
     moved, steps = figures["bytes_moved"], max(1, figures["steps"])
-    if any(replica.pricer.beside_lane == lane for replica in run.replicas):
+    if any(replica.pricer.beside and replica.pricer.beside.lane == lane for replica in run.replicas):
         return "every decode step waits for attention there, layer by layer", _BESIDE[lane]
     if lane in _TIERS:
+        if run.serving.tiers:
+            return f"copies of cached prefixes move {amount(moved[lane])} over it", _COPIES
         return f"every decode step reads the cache from {_TIERS[lane]}", (
             "a nearer tier, more devices side by side, or a policy that stores fewer bytes"
+        )
+    weights = 1 - run.layout.policy.placement.weights_in(run.layout.geo)[HBM]
+    if weights > 0 and lane == "h2d":
+        each = amount(moved[lane] / run.layout.geo.tp / steps)
+        return f"every step fetches weights and cache that rest elsewhere, {each} a step", (
+            "larger batches, which fetch the weights no more often, a better split "
+            "(kvsim step --best-split), or a faster link"
         )
     if lane in ("h2d", "d2h") and run.layout.policy.placement.home != HBM:
         each = amount(moved[lane] / run.layout.geo.tp / steps)
@@ -175,6 +186,8 @@ def _pace(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str, fl
             return f"a step writes {each} of new cache back", "a policy that stores fewer bytes, or a faster link"
         does = f"every decode step {'fetches' if lane == 'h2d' else 'returns'} the whole cache, {each} a step"
         return does, "keep the cache in HBM if it fits there, store fewer bytes of it, or take a faster link"
+    if lane in ("h2d", "d2h") and run.serving.tiers:
+        return f"copies of cached prefixes move {amount(moved[lane])} over it", _COPIES
     if lane in ("h2d", "d2h"):
         return (
             f"preemptions swap {amount(moved[lane])} over it",

@@ -12,7 +12,7 @@ TIERS = {
 }  # fmt: skip
 LANES = {
     "gpu": "GPU", "h2d": "host to GPU", "d2h": "GPU to host", "cpu": "host CPU", "nvlink": "between chips",
-    "nvme_read": "flash, reads", "nvme_write": "flash, writes", "csd": "in storage", "cxl": "CXL memory",
+    "nvme_read": "flash reads", "nvme_write": "flash writes", "csd": "in storage", "cxl": "CXL memory",
     "nic": "network", "codec": "codec",
 }  # fmt: skip
 GPU_TIME = {

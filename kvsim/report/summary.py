@@ -93,7 +93,7 @@ def kv_capacity_tokens(run: Simulation) -> int:
     context = int(-(-context // step) * step)
     row = layout.rows_at(np.array([prompt]), np.array([context]))[:, 0]
     pools = run.capacity.pool_bytes
-    home = pools[layout.policy.placement.home] * context // int(row[layout.home_row])
+    home = pools[layout.policy.placement.home] * context // max(1, int(row[layout.home_row]))
     in_hbm = int(row[layout.hbm_row])  # nothing, where attention runs beside the chip
     return int(min(home, pools[HBM] * context // in_hbm) if in_hbm else home)
 
@@ -139,7 +139,11 @@ def _peak_bytes(run: Simulation) -> dict[str, int]:
     }
     home = run.layout.policy.placement.home
     if home != HBM:
-        peaks[home] = max(replica.scheduler.memory.peak[1] for replica in run.replicas)
+        most = max(replica.scheduler.memory.peak[1] for replica in run.replicas)
+        peaks |= {tier: int(most * share) for tier, share in run.layout.policy.placement.away().items() if share}
+    for tier, share in run.layout.policy.placement.weights_in(run.layout.geo).items():
+        if tier != HBM and share:
+            peaks[tier] = peaks.get(tier, 0) + int(run.layout.geo.model.weight_bytes / run.layout.geo.tp * share)
     if run.serving.preemption == "swap":
         swapped = max(replica.scheduler.peak_swapped_bytes for replica in run.replicas)
         peaks[run.serving.swap_tier] = peaks.get(run.serving.swap_tier, 0) + swapped
@@ -152,7 +156,7 @@ def _capacity_bytes(run: Simulation, tiers: Iterable[str]) -> dict[str, int]:
     """Of one chip: its HBM, its share of the host's DRAM that caches may fill, and of other tiers in use."""
     found = {HBM: int(run.machine.chip.memory.capacity), DRAM: run.capacity.pool_bytes[DRAM]}
     swap = [run.serving.swap_tier] if run.serving.preemption == "swap" else []
-    for name in (run.layout.policy.placement.home, *swap, *tiers):
+    for name in (*_peak_bytes(run), *swap, *tiers):
         found.setdefault(name, int(run.machine.tier(name).capacity_bytes) // run.machine.chips)
     return found
 
@@ -170,8 +174,8 @@ def _kv_bytes_per_token(run: Simulation, done: NDArray[np.bool_]) -> float | Non
 def _bytes_moved(run: Simulation) -> dict[str, int]:
     tp, counters = run.layout.geo.tp, [replica.counters for replica in run.replicas]
     moved = {
-        "h2d": tp * sum(c.fetched_bytes + c.swapped_in_bytes for c in counters),
-        "d2h": tp * sum(c.returned_bytes + c.swapped_out_bytes for c in counters),
+        "h2d": tp * sum(c.swapped_in_bytes for c in counters),
+        "d2h": tp * sum(c.swapped_out_bytes for c in counters),
     }
     if tp > 1:
         peer = sum(op.count * float(np.max(op.bytes)) for op in layer_ops(run.layout.geo, 1) if op.lane == PEER)
@@ -181,10 +185,10 @@ def _bytes_moved(run: Simulation) -> dict[str, int]:
         for lane, each in zip(lanes, (swapped, [c.swapped_out_bytes for c in counters]), strict=True):
             moved[lane] = moved.get(lane, 0) + tp * sum(each)
     for replica in run.replicas:
-        for lane, fetched, returned in replica.pricer.stream_lanes():
-            if lane not in ("h2d", "d2h"):
-                bytes_ = fetched * replica.counters.fetched_bytes + returned * replica.counters.returned_bytes
-                moved[lane] = moved.get(lane, 0) + tp * bytes_
+        done = replica.counters
+        for stream in replica.pricer.streams:
+            carried = stream.carried(done.steps, done.fetched_bytes, done.returned_bytes)
+            moved[stream.lane] = moved.get(stream.lane, 0) + tp * carried
     for lane, (carried, _) in lane_totals(run, run.replicas).items():
         moved[lane] = moved.get(lane, 0) + carried
     return moved
@@ -200,8 +204,9 @@ def _busy(run: Simulation) -> dict[str, float]:
         lanes["cpu"] += serving.cpu_step_s * counters.steps + serving.cpu_seq_s * counters.sequences
         pricer = replica.pricer
         streams = pricer.stream_busy_s(counters.fetched_bytes, counters.returned_bytes, counters.steps)
-        if counters.beside:
-            streams[pricer.beside_lane] = streams.get(pricer.beside_lane, 0.0) + pricer.beside_busy_s(counters.beside)
+        if counters.beside and pricer.beside:
+            lane = pricer.beside.lane
+            streams[lane] = streams.get(lane, 0.0) + pricer.beside.busy_s(counters.beside)
         for lane, busy_s in streams.items():
             lanes[lane] = lanes.get(lane, 0.0) + busy_s
         lanes["h2d"] += pricer.swap_s(counters.swapped_in_bytes, 0)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kvsim.report.words import digits, plural, seconds
+from kvsim.engine.serving import Serving
+from kvsim.report.words import amount, digits, plural, seconds
 
 
 def tier_sentences(found: Mapping[str, Any], automatic: bool) -> Iterator[str]:
@@ -24,3 +25,17 @@ def tier_sentences(found: Mapping[str, Any], automatic: bool) -> Iterator[str]:
     if found["years_to_wear_out"]:
         a_day, years = digits(found["drive_writes_per_day"]), digits(found["years_to_wear_out"])
         yield f"{a_day} drive writes a day wear it out in {years} years"
+
+
+def tier_notes(serving: Serving, kinds: list[str]) -> Iterator[str]:
+    """What reading a report with tiers below HBM takes for granted. `kinds`: of the machine's tiers that are in use."""
+    if not serving.tiers:
+        return
+    yield (
+        "tiers: a request waits for its blocks outside the batch and holds its room in HBM meanwhile; what HBM gives "
+        f"up is written from a buffer of {amount(serving.write_buffer_bytes)} a chip; transfers share links fairly"
+    )
+    if "nvme" in kinds or "csd" in kinds:
+        yield "drives: warranted host writes spread evenly, and as many requests at once as they serve"
+    if "remote" in kinds:
+        yield "the remote store finds what any replica wrote, and serves every host at its network's full rate"

@@ -46,7 +46,8 @@ class Machine:
 
     Attributes:
         price_usd_per_h: of one chip, with its share of the devices, written off over three years.
-        curves: what was measured of the chip, and `peer_curves` of each peer link; None where nothing was.
+        curves: what was measured of the chip, `peer_curves` of each peer link, `host_curves` of the host link; None
+            where nothing was.
         chip_to: the node that every chip's host link goes to; `switches` and `devices` by name.
     """
 
@@ -59,6 +60,7 @@ class Machine:
     price_usd_per_h: float
     curves: Optional["Calibrated"] = None
     peer_curves: tuple["Calibrated", ...] = ()
+    host_curves: Optional["Calibrated"] = None
     chip_to: str = "host"
     switches: tuple[Node, ...] = ()
     devices: tuple[Device, ...] = ()

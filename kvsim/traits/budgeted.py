@@ -28,6 +28,7 @@ class Budgeted(Retention):
         limit: tokens that a prompt is read against at most, where its chunks are cut as they come; 0 for all.
         repeat_heads: the cache holds every query head (released codes that call repeat_kv before caching).
         copies: an eviction while decoding gathers the whole cache anew, instead of overwriting one slot.
+        by_phase: generated tokens are a class of their own (1), encoded apart from the prompt's (0).
         copies_to_append: each step copies the cache to append a token (flat rows of unlike heads).
     """
 
@@ -41,6 +42,7 @@ class Budgeted(Retention):
     repeat_heads: bool = False
     copies: bool = False
     copies_to_append: bool = False
+    by_phase: bool = False
     aligned = False
 
     @property
@@ -51,6 +53,11 @@ class Budgeted(Retention):
     def slot_bytes(self, geo: Geometry) -> int:
         """Of scorer and fate."""
         return self.scorer.slot_bytes(geo) + self.fate.slot_bytes(geo)
+
+    @property
+    def classes(self) -> int:  # type: ignore[override]
+        """One, or prompt and generated tokens."""
+        return 2 if self.by_phase else 1
 
     @property
     def period(self) -> int:  # type: ignore[override]
@@ -90,8 +97,11 @@ class Budgeted(Retention):
             kept = np.where(over > 0, budget + beyond(over), kept)
         if self.fate.more_tokens:
             kept = kept + self.fate.more_tokens * (kept < context)
-        found: Ints = kept[:, None]
-        return found
+        if not self.by_phase:
+            found: Ints = kept[:, None]
+            return found
+        made = np.broadcast_to(np.minimum(context - prompt, kept), kept.shape)
+        return np.stack([kept - made, made], axis=1)
 
     @property
     def _uniform(self) -> bool:
@@ -99,6 +109,7 @@ class Budgeted(Retention):
             type(self.budget) is Budget
             and not (self.budget.parts or self.budget.whole or self.budget.above)
             and not self.fate.more_tokens
+            and not self.by_phase
         )
 
     def start(self, prompt: int) -> int | None:

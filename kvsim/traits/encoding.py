@@ -48,7 +48,7 @@ class Quantizer(Trait):
         """The quantizer of the layers of a kind; `label` must tell apart those that differ."""
         return self
 
-    def layer_bytes(self, tokens: Ints) -> Ints:
+    def layer_bytes(self, geo: Geometry, tokens: Ints) -> Ints:
         """Metadata of `tokens` tokens that all kv heads of a layer share, so that heads must keep the same tokens."""
         return np.zeros_like(tokens)
 
@@ -65,6 +65,10 @@ class Quantizer(Trait):
         """Elements that a reader must turn into operands."""
         return tokens * (key_dim + value_dim) if self.instructions else np.zeros_like(tokens)
 
+    def work(self, tokens: Ints, key_dim: int, value_dim: int) -> Ints:
+        """Plain-core instructions for that."""
+        return self.quantized(tokens, key_dim, value_dim) * self.instructions
+
 
 @dataclass(frozen=True)
 class Basis(Trait):
@@ -76,6 +80,7 @@ class Basis(Trait):
 
     linear = True  # bytes are proportional to tokens
     joint = False
+    spans_heads = False  # a row takes channels of several kv heads, which must keep the same tokens
     instructions = 0  # plain-core instructions to bring one dequantized element back (a rotation's, say)
 
     def of_kind(self, kind: LayerKind) -> "Basis":
@@ -146,6 +151,7 @@ class GroupQuantizer(Quantizer):
     group: int = 32
     residual: int = 128
     copies: bool = False  # each step copies all value codes to append one token
+    value_bits: int = 0  # where values have others than keys
     instructions = 6  # shift, mask, or-in an exponent, scale and minimum by fused multiply-add, shared by two codes
     linear = False
 
@@ -159,14 +165,18 @@ class GroupQuantizer(Quantizer):
         recent_keys, recent_values = tokens % self.residual, np.minimum(tokens, self.residual)
         old_keys, old_values = tokens - recent_keys, tokens - recent_values
         key = old_keys * (key_dim * self.bits) // 8 + recent_keys * (2 * key_dim)
-        value = old_values * (value_dim * self.bits) // 8 + recent_values * (2 * value_dim)
+        value = old_values * (value_dim * (self.value_bits or self.bits)) // 8 + recent_values * (2 * value_dim)
         groups = -(-value_dim // self.group)
         return Parts(key, value, old_keys * (4 * key_dim) // self.group + old_values * (4 * groups))
 
     def allocated(self, tokens: Ints, block: int, key_dim: int, value_dim: int) -> Ints:
         """Pages of packed tokens, and both residual windows at full size from the start."""
         packed = -(-tokens // block) * block
-        row = (key_dim + value_dim) * self.bits / 8 + 4 * key_dim / self.group + 4 * -(-value_dim // self.group)
+        row = (
+            (key_dim * self.bits + value_dim * (self.value_bits or self.bits)) / 8
+            + 4 * key_dim / self.group
+            + 4 * -(-value_dim // self.group)
+        )
         windows = self.residual * 2 * (key_dim + value_dim)
         allocated: Ints = np.ceil(packed * row).astype(np.int64) + windows * (tokens > 0)
         return allocated

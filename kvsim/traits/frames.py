@@ -52,7 +52,7 @@ class Frames(Selection):
         return kept // self.frame_tokens * (2 * geo.key_dim)
 
     def end_ops(self, geo: Geometry, kind: LayerKind, end: End) -> list[Op]:
-        """Mean keys, their cosine with the question's mean query, top-k; then the frames' rows on every lane to here."""
+        """Mean keys, their cosine with the question's mean query, top-k; the frames' rows on every lane to here."""
         heads, prompt = sum(kind.heads), np.asarray(end.prompt)
         index = prompt // self.frame_tokens * (2.0 * heads * geo.key_dim)
         fetched = np.minimum(prompt, self.frames * self.frame_tokens) * (2.0 * heads * (geo.key_dim + geo.value_dim))

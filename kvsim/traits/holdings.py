@@ -239,7 +239,7 @@ class Holdings:
             return basis.allocated(quantizer, tokens, self.block, *dims)
         if what == WORK:
             return basis.work(quantizer, tokens, *dims)
-        return basis.rebuilt(tokens) if what == REBUILT else quantizer.layer_bytes(tokens)
+        return basis.rebuilt(tokens) if what == REBUILT else quantizer.layer_bytes(self.geo, tokens)
 
     def _by_kind_of(self, of: Callable[[Geometry, LayerKind, Ints], Ints], values: Ints) -> Ints:
         """of(geo, kind, values of its groups), joined."""

@@ -29,6 +29,14 @@ class Placement:
         """Bytes by tier of a sequence that allocates `allocated` bytes on this chip's share."""
         return {HBM: allocated}
 
+    def away(self) -> dict[str, float]:
+        """Shares of what rests outside HBM, by tier: all of it at home."""
+        return {self.home: 1.0}
+
+    def weights_in(self, geo: Geometry) -> dict[str, float]:
+        """Shares of the weights by tier, with room that is set aside for them."""
+        return {HBM: 1.0}
+
     def units(self, geo: Geometry) -> int:
         """Transfers of a step in one direction: the grain in which the cache moves; 0 when it does not."""
         return 0
@@ -141,6 +149,21 @@ def stream_ops(
     ]
 
 
+# How much longer kernels take while a copy over the host link runs: the median of 12 measurements on an H100 (GEMM and
+# decode attention, both directions, 1 to 64 MiB: 1.2 to 8.6 %), by `kvsim calibrate`, copies.csv: kernel_slowdown.
+SLOWED_BY_COPIES = 0.035
+
+
+def slowed(lanes: list[Num]) -> list[Num]:
+    """Lanes, the chip's first: its kernels are slowed while the longest of the copies runs, copies by nothing."""
+    work, *copies = lanes
+    longest = copies[0]
+    for lane in copies[1:]:
+        longest = _larger(longest, lane)
+    plain = isinstance(work, float) and isinstance(longest, float)
+    return [work + SLOWED_BY_COPIES * (min(work, longest) if plain else np.minimum(work, longest)), *copies]
+
+
 def overlapped(lanes: list[Num], units: Num) -> Num:
     """Seconds of a step whose lanes work unit by unit, double-buffered: the slowest sets the pace, plus the fill.
 
@@ -149,7 +172,9 @@ def overlapped(lanes: list[Num], units: Num) -> Num:
     slowest: Num = lanes[0]
     total: Num = lanes[0]
     for lane in lanes[1:]:
-        plain = isinstance(slowest, float) and isinstance(lane, float)
-        slowest = max(slowest, lane) if plain else np.maximum(slowest, lane)
-        total = total + lane
+        slowest, total = _larger(slowest, lane), total + lane
     return slowest + (total - slowest) / units
+
+
+def _larger(one: Num, other: Num) -> Num:
+    return max(one, other) if isinstance(one, float) and isinstance(other, float) else np.maximum(one, other)

@@ -140,7 +140,7 @@ def _check(policy: Policy) -> None:
         UserError: with the reason.
     """
     retention, where = policy.retention, f"policy {policy.name!r}"
-    if retention.by_head and (policy.basis.joint or policy.quantizer.joint):
+    if retention.by_head and (policy.basis.joint or policy.basis.spans_heads or policy.quantizer.joint):
         raise UserError(f"{where}: heads keep different tokens, but are encoded together; combine others")
     if not retention.aligned and policy.sharing.aligned:
         raise UserError(f"{where}: layers keep different tokens, but share rows token by token; combine others")

@@ -52,8 +52,8 @@ def names(hw: str | None) -> list[str]:
     if hw not in find.names("hardware/systems"):
         raise unknown("hw", hw, [*find.names("hardware/systems"), *known])
     system = find.system(hw)
-    parts = [part for part in (system.chip, *system.peer_links) if isinstance(part, str)]
-    found = [find.calibrated(part).lender or part for part in parts]
+    parts = [part for part in (system.chip, system.host_link, *system.peer_links) if isinstance(part, str)]
+    found = list(dict.fromkeys(find.calibrated(part).lender or part for part in parts))
     if not (kept := [name for name in found if name in known]):
         raise UserError(f"validate --hw {hw}: nothing was measured of it; there are curves of {', '.join(known)}")
     return kept
@@ -65,7 +65,7 @@ def comparisons(hw: str | None = None) -> list[Comparison]:
     for name in names(hw):
         part = find.part(name)
         for one in find.calibrated(name).calibration.curves:
-            rows = read(name, one.op, one.dtype, one.tables)
+            rows = read(name, one.op, one.dtype, one.tables, one.where)
             if rows is None:
                 found.append(Comparison(name, one, one.held_out, one.held_out_512, None, None))
                 continue
@@ -89,7 +89,7 @@ def lent(hw: str | None = None) -> Iterator[Lent]:
         if not isinstance(part, Chip):
             continue
         for one in find.calibrated(name).calibration.curves:
-            rows = read(name, one.op, one.dtype, one.tables) if one.dtype == "bf16" else None
+            rows = read(name, one.op, one.dtype, one.tables, one.where) if one.dtype == "bf16" else None
             if rows is None:
                 continue
             for lender in every:

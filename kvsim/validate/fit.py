@@ -15,7 +15,8 @@ from kvsim.cost.curves import Floats
 from kvsim.specs.hardware import Chip
 from kvsim.validate.instep import beside_chunk, in_steps
 from kvsim.validate.mixed import with_mixed
-from kvsim.validate.plans import MOST, PLANS, START, Plan
+from kvsim.validate.plan import Plan
+from kvsim.validate.plans import MOST, PLANS, START
 from kvsim.validate.published import read
 from kvsim.validate.residuals import predicted, residuals, residuals_512
 from kvsim.validate.rows import Rows
@@ -30,7 +31,9 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
     seen = rows.where(~rows.held)
     if len(seen) > MOST_ROWS:
         seen = seen.where(np.random.default_rng(0).permutation(len(seen))[:MOST_ROWS])
-    start = {name: value for name, value in (START[plan.op] | plan.start).items() if name not in plan.given}
+    start = {
+        name: value for name, value in (START[plan.form or plan.op] | plan.start).items() if name not in plan.given
+    }
     if plan.benchmark:
         start["l2_share"] = plan.benchmark.l2_share
 
@@ -42,12 +45,12 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
 
     def errors(x: Floats) -> Floats:
         parameters, hot = build(x)
-        found: Floats = np.log(predicted(CURVES[plan.op](**parameters), part, seen, hot) / seen.seconds)
+        found: Floats = np.log(predicted(CURVES[plan.form or plan.op](**parameters), part, seen, hot) / seen.seconds)
         return found
 
     parameters, hot = build(solve(errors, np.log(np.array(list(start.values())))))
     held = rows.where(rows.held)
-    left_s = predicted(CURVES[plan.op](**parameters), part, held, hot)
+    left_s = predicted(CURVES[plan.form or plan.op](**parameters), part, held, hot)
     about = {
         "op": plan.op,
         "dtype": plan.dtype,
@@ -58,6 +61,8 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
     return Fitted(
         **about,
         tables=list(plan.tables),
+        where=plan.where,
+        form=plan.form,
         fitted=plan.fitted,
         parameters=parameters,
         held_out=residuals(held, left_s),
@@ -71,7 +76,7 @@ def main(names: list[str]) -> None:
     for name in names or dict.fromkeys(plan.part for plan in PLANS):
         part, curves = find.part(name), []
         for plan in (plan for plan in PLANS if plan.part == name):
-            rows = read(name, plan.op, plan.dtype, plan.tables)
+            rows = read(name, plan.op, plan.dtype, plan.tables, plan.where)
             if rows is None:
                 sys.exit(f"{plan.tables[0]}: not found; KVSIM_SHARED names the folder that holds measurements/")
             found = fit(plan, part, rows)

@@ -1,7 +1,10 @@
-"""A user's own measurements against what kvsim predicts for a machine: `kvsim validate --on mine.csv --hw H`."""
+"""A user's own measurements against what kvsim predicts for a machine: `kvsim validate --on mine --hw H`.
+
+A CSV with a column `op`, a table that `kvsim calibrate` wrote (its name is the op), or a folder of such tables.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +29,31 @@ class Mine:
 
     op: str
     dtype: str
+    kernel: str
     residuals: Residuals
     source: Source
 
 
 def mine(path: Path, hw: str) -> list[Mine]:
-    """Rows of a CSV with the columns op, dtype, seconds and each op's arguments, by op and dtype.
+    """Rows of a CSV, or of a folder's, with the columns op, dtype, seconds and each op's arguments, by op and kernel.
+
+    Rows of a kernel of which a curve is known are held against that one, others against the one that a run takes.
 
     Raises:
         UserError: an unreadable file, a missing column, a value that is not a positive number, no such op or machine.
     """
-    machine, frame = find.machine(hw), _read(path)
-    found = []
-    for (op, dtype), part in frame.groupby(["op", "dtype"], sort=False):
+    machine = find.machine(hw)
+    if not path.is_dir():
+        return _of_file(path, machine)
+    tables = [path / f"{op}.csv" for op in SHAPES if (path / f"{op}.csv").is_file()]
+    if not tables:
+        raise UserError(f"{path}: holds no table of {', '.join(SHAPES)}")
+    return [one for table in tables for one in _of_file(table, machine)]
+
+
+def _of_file(path: Path, machine: Machine) -> list[Mine]:
+    frame, found = _read(path), []
+    for (op, dtype, kernel), part in frame.groupby(["op", "dtype", "kernel"], sort=False):
         if op not in SHAPES:
             raise unknown("op", str(op), SHAPES, f"{path}:{part.index[0] + 2}")
         if dtype not in DTYPE_BYTES:
@@ -46,18 +61,20 @@ def mine(path: Path, hw: str) -> list[Mine]:
         column = {name: _positive(path, part, name, 0 if name == "past" else None) for name in (*SHAPES[op], "seconds")}
         seconds = column.pop("seconds")
         rows = Rows(op, dtype, column, seconds)
-        took, source = _predicted(machine, rows, path)
-        found.append(Mine(op, dtype, residuals(rows, took), source))
+        took, source = _predicted(machine, rows, kernel, path)
+        found.append(Mine(op, dtype, kernel, residuals(rows, took), source))
     return found
 
 
-def _predicted(machine: Machine, rows: Rows, path: Path) -> tuple[Floats, Source]:
+def _predicted(machine: Machine, rows: Rows, kernel: str, path: Path) -> tuple[Floats, Source]:
     """Seconds of each row, and where they come from."""
     shape: dict[str, Any] = dict(rows.shape)
     if rows.op != "all_reduce":
         if rows.op != "attention_prefill":
             shape["kv_dtype" if rows.op == "attention_decode" else "dtype"] = rows.dtype
         rates, op = Rates.of(machine, 1), oneop.KINDS[rows.op](**shape)
+        if rates.curves.curve(rows.op, rows.dtype, kernel):
+            op = replace(op, shape={**op.shape, "kernel": kernel})
         return np.asarray(rates.seconds(op)), rates.source(op)
     took = np.zeros(len(rows))
     for gpus in np.unique(shape["gpus"]):
@@ -80,12 +97,16 @@ def _read(path: Path) -> Any:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors, too
         raise UserError(f"{path}: is no CSV: {str(error).splitlines()[0]}") from None
+    if "op" not in frame and path.stem in SHAPES:
+        frame["op"] = path.stem
+    if "kernel" not in frame:
+        frame["kernel"] = ""
     for name in COLUMNS:
         if name not in frame:
             raise UserError(f"{path}: lacks the column {name!r}; it takes {', '.join(COLUMNS)} and each op's arguments")
     if frame.empty:
         raise UserError(f"{path}: holds no rows")
-    return frame.astype({"op": str, "dtype": str})
+    return frame.fillna({"kernel": ""}).astype({"op": str, "dtype": str, "kernel": str})
 
 
 def _positive(path: Path, part: Any, name: str, least: float | None) -> Floats:
@@ -114,4 +135,4 @@ def lines(found: list[Mine], path: Path, hw: str) -> Iterator[str]:
         worst = f"{left.worst:+.0%}".replace("%", " %")
         figures = f"{left.rows:>7,}{percent(left.median):>9}{percent(left.p90):>9}{worst:>9}"
         yield f"{one.op:<19}{one.dtype:<7}{figures}  {left.worst_shape}"
-        yield f"{'':<19}{one.source.text}"
+        yield f"{'':<19}{one.kernel and f'{one.kernel}, by: '}{one.source.text}"

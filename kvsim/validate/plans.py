@@ -1,8 +1,7 @@
 """What is fitted: for each chip and link its tables, their kernels and sources, and which parameters are known."""
 
-from dataclasses import dataclass, field
-
 from kvsim.cost.calibration import Hot
+from kvsim.validate.plan import Origin, Plan
 
 # Where a fit starts, by class. A share is bounded by 1; so is `exposed`.
 START: dict[str, dict[str, float]] = {
@@ -22,32 +21,14 @@ START: dict[str, dict[str, float]] = {
         "launch_s": 4e-6, "hop_s": 1e-6, "start_s_1": 3e-6, "start_s_2": 2e-5, "link_share_0": 0.15,
         "link_share_1": 0.4, "link_share_2": 0.75,
     },
+    "paged_decode": {
+        "launch_s": 4e-6, "cta_s": 1e-6, "block_s": 1e-6, "memory_share": 0.9, "load_bytes_per_clock": 40.0,
+        "exposed": 0.06, "merge_s": 2e-6, "split_s": 3e-8,
+    },
+    "copy": {"start_s": 3e-6, "link_share": 0.85},
+    "elementwise": {"launch_s": 2e-6, "memory_share": 0.85},
 }  # fmt: skip
 MOST = {"tensor_share": 1.0, "memory_share": 0.95, "exposed": 1.0, "tail": 1.0, "link_share_2": 1.0, "l2_share": 1.5}
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Who published measurements, and under which licence."""
-
-    source: str
-    licence: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One curve to fit. `given` are parameters that are known rather than fitted; `start` replaces START's."""
-
-    part: str
-    op: str
-    dtype: str
-    kernel: str
-    tables: tuple[str, ...]
-    origin: Origin
-    given: dict[str, float | int | bool] = field(default_factory=dict)
-    start: dict[str, float] = field(default_factory=dict)
-    benchmark: Hot | None = None
-    fitted: str = "2026-11-23"
 
 
 _AICONFIGURATOR = Origin("aiconfigurator 0.12.0 (PyPI)", "Apache-2.0")

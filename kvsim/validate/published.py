@@ -1,7 +1,7 @@
 """Readers of measurement tables: those that others published, by their columns, and kvsim's own CSVs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ LLAMA_8B = {
     "down_proj": (4096, 14336),
     "lm_head": (128256, 4096),
 }
+NO_COLUMNS: Mapping[str, str] = {}
 _DTYPES = {"bf16": "bfloat16", "fp8": "fp8"}
 
 
@@ -28,18 +29,20 @@ def folder() -> Path | None:
     return found if found and found.is_dir() else None
 
 
-def read(chip: str, op: str, dtype: str, tables: Sequence[str]) -> Rows | None:
+def read(chip: str, op: str, dtype: str, tables: Sequence[str], where: Mapping[str, str] = NO_COLUMNS) -> Rows | None:
     """The rows of one class of Ops of a chip (or link); None where a published table is not at hand.
+
+    `where`: values of columns that a row of our own tables must have.
 
     Raises:
         UserError: a table of ours lacks a column.
     """
     parts = []
     for table in tables:
-        own = ROOT / "hardware" / "calibration" / chip / table
+        own = ROOT / "hardware" / "calibration" / (table if "/" in table else f"{chip}/{table}")
         published = folder()
         if own.is_file():
-            parts.append(_own(own, op, dtype))
+            parts.append(_own(own, op, dtype, where))
         elif published and (published / table).is_file():
             parts.append(_published(published / table, op, dtype))
         else:
@@ -54,13 +57,18 @@ def _frame(path: Path) -> Any:
     return pd.read_csv(path)
 
 
-def _own(path: Path, op: str, dtype: str) -> Rows:
-    """A CSV of kvsim: a column for each name of the shape, `dtype`, `seconds`; others are ignored."""
+def _own(path: Path, op: str, dtype: str, where: Mapping[str, str]) -> Rows:
+    """A CSV of kvsim: a column for each name of the shape, `dtype`, `seconds`; of others, those of `where`."""
     frame = _frame(path)
-    missing = [name for name in (*SHAPES[op], "dtype", "seconds") if name not in frame]
+    if op == "copy" and "dtype" not in frame:
+        frame = frame.rename(columns={"lane": "dtype"})
+    missing = [name for name in (*SHAPES[op], *where, "dtype", "seconds") if name not in frame]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]!r}; {op} takes {', '.join(SHAPES[op])}, dtype, seconds")
-    return _rows(op, dtype, frame[frame["dtype"] == dtype], 1.0, seconds="seconds")
+    kept = frame["dtype"] == dtype
+    for name, value in where.items():
+        kept &= frame[name].fillna("") == value
+    return _rows(op, dtype, frame[kept], 1.0, seconds="seconds")
 
 
 def _published(path: Path, op: str, dtype: str) -> Rows:

@@ -6,19 +6,23 @@ seconds stand beside. Free-running the model's seconds drive it: late steps then
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kvsim.engine.executor import ExecutedSpan, ExecutorFactory
 from kvsim.engine.replica import Replica, Span
 from kvsim.find import ROOT
 from kvsim.replay import run
+from kvsim.validate import lend
 from kvsim.validate.replaylog import Floats, Logged, Replay, read_replay
 
 FOLDER = ROOT / "hardware" / "calibration"
+SLIGHTLY = 1.1  # faster, to see whether a latency depends on the rate
+HALVINGS = 9  # of the span from half to twice the rate: within 0.3 %
 # figure of `run --json` -> its statistics
 COMPARED: dict[str, tuple[str, ...]] = {
     "ttft_s": ("mean", "p50", "p99"),
@@ -33,11 +37,13 @@ class Lockstep:
     """Steps as executed: the model's error on each, and on their sum.
 
     Attributes:
+        by_kind: (share of the executed seconds, error of their sum) of steps that only decode, and of the others.
         same_preemptions: as logged, in order. same_times: requests end when the log says.
     """
 
     steps: int
     total_error: float
+    by_kind: Mapping[str, tuple[float, float]]
     mean: float
     median: float
     p90: float
@@ -47,6 +53,7 @@ class Lockstep:
     same_times: bool
     executed_s: Floats
     predicted_s: Floats
+    reads_prompts: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class ReplayCheck:
     replay: Replay
     lockstep: Lockstep
     free: Free
+    rate: float | None  # of the executed one, at which the model has the executed mean latency; None: it does not queue
     peak_bytes: tuple[int, int] | None  # of one chip's memory: allocated by the framework, predicted; None: not logged
 
 
@@ -85,20 +93,44 @@ def folders(chip: str | None = None, root: Path = FOLDER) -> list[Path]:
     return sorted(path.parent for path in root.glob(f"{chip or '*'}/replays/*/run.json"))
 
 
-def checks(chip: str | None = None, root: Path = FOLDER) -> list[ReplayCheck]:
-    """Every committed log against the model."""
-    return [check(read_replay(folder)) for folder in folders(chip, root)]
+def checks(chip: str | None = None, root: Path = FOLDER, lender: str = "") -> list[ReplayCheck]:
+    """Every committed log against the model; by another chip's curves (`kvsim.validate.lend`) if one is named."""
+    return [check(read_replay(folder), lender) for folder in folders(chip, root)]
 
 
-def check(replay: Replay) -> ReplayCheck:
+def check(replay: Replay, lender: str = "") -> ReplayCheck:
     """One log against the model, both ways."""
     beside = _Beside()
-    executed = _again(replay, lambda simulation, replica: Logged(replay), (beside,))
-    predicted = _again(replay, None, ())
+    executed = _again(replay, lender, lambda simulation, replica: Logged(replay), (beside,))
+    predicted = _again(replay, lender, None, ())
     locked = _lockstep(replay, np.array(beside.predicted_s), executed)
     peak = replay.about.get("peak_bytes")
     both = (int(peak), _allocated(predicted)) if peak else None
-    return ReplayCheck(replay, locked, _free(executed, predicted), both)
+    rate = equal_rate(replay, executed.figures["e2e_s"]["mean"], lender)
+    return ReplayCheck(replay, locked, _free(executed, predicted), rate, both)
+
+
+def equal_rate(replay: Replay, latency_s: float | None, lender: str = "") -> float | None:
+    """How many times as fast the requests may come for the model to have this mean latency: the error of a capacity.
+
+    Near saturation a small error of steps is a large one of latency, and a small one again of the rate that gives it.
+    None where the latency hardly depends on the rate (by less than its square root), or is not met from 1/2 to 2 times.
+    """
+
+    def mean_s(rate: float) -> float:
+        trace = replace(replay.trace, arrival_s=replay.trace.arrival_s / rate)
+        found = _again(replace(replay, trace=trace), lender, None, ()).figures["e2e_s"]["mean"]
+        return float(found or 0.0)
+
+    if not latency_s or (low_s := mean_s(1.0)) <= 0 or mean_s(SLIGHTLY) < low_s * SLIGHTLY**0.5:
+        return None
+    low, high = 0.5, 2.0
+    if not mean_s(low) < latency_s < mean_s(high):
+        return None
+    for _ in range(HALVINGS):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if mean_s(middle) < latency_s else (low, middle)
+    return float((low * high) ** 0.5)
 
 
 def _allocated(report: Any) -> int:
@@ -108,8 +140,10 @@ def _allocated(report: Any) -> int:
     return int(run.capacity.resident_bytes - apart + run.capacity.pool_bytes["hbm"])
 
 
-def _again(replay: Replay, executor: ExecutorFactory | None, observers: tuple[Any, ...]) -> Any:
-    return run(replay.trace, **dict(replay.arguments), loop="open", executor=executor, observers=observers)
+def _again(replay: Replay, lender: str, executor: ExecutorFactory | None, observers: tuple[Any, ...]) -> Any:
+    arguments = dict(replay.arguments)
+    machine = lend.machine(arguments["hw"], lender)
+    return run(replay.trace, **arguments, machine=machine, loop="open", executor=executor, observers=observers)
 
 
 def _lockstep(replay: Replay, predicted_s: Floats, executed: Any) -> Lockstep:
@@ -121,6 +155,7 @@ def _lockstep(replay: Replay, predicted_s: Floats, executed: Any) -> Lockstep:
     return Lockstep(
         steps=len(error),
         total_error=float(predicted_s.sum() / executed_s.sum() - 1),
+        by_kind=_by_kind(executed_s, predicted_s, log["new_tokens"][: len(error)] > 0),
         mean=float(size.mean()),
         median=float(np.median(size)),
         p90=float(np.percentile(size, 90)),
@@ -130,7 +165,17 @@ def _lockstep(replay: Replay, predicted_s: Floats, executed: Any) -> Lockstep:
         same_times=bool(np.allclose(executed.simulation.columns.done_s, replay.requests["done_s"], equal_nan=True)),
         executed_s=executed_s,
         predicted_s=predicted_s,
+        reads_prompts=log["new_tokens"][: len(error)] > 0,
     )
+
+
+def _by_kind(executed_s: Floats, predicted_s: Floats, prompts: NDArray[np.bool_]) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name, these in (("decode", ~prompts), ("prompts", prompts)):
+        took_s = float(executed_s[these].sum())
+        if took_s:
+            found[name] = (took_s / float(executed_s.sum()), float(predicted_s[these].sum()) / took_s - 1)
+    return found
 
 
 def _free(executed: Any, predicted: Any) -> Free:

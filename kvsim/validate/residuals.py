@@ -11,7 +11,7 @@ from kvsim.validate.rows import Rows
 
 def predicted(curve: Any, part: Any, rows: Rows, benchmark: Hot | None) -> Floats:
     """Seconds that a curve gives for rows on a chip, with what its benchmark left in L2; on a link, without."""
-    if rows.op == "all_reduce":
+    if rows.op in ("all_reduce", "copy"):
         return np.asarray(curve.seconds(part, rows.keyed))
     return np.asarray(curve.seconds(part, rows.keyed, rows.hot(benchmark, part.l2)))
 

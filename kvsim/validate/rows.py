@@ -19,12 +19,16 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "attention_decode": ("batch", "context", "heads", "kv_heads", "head_dim"),
     "attention_prefill": ("batch", "new", "past", "heads", "kv_heads", "head_dim"),
     "all_reduce": ("bytes", "gpus"),
+    "copy": ("bytes", "pieces"),
+    "elementwise": ("bytes", "launches"),
 }
 HELD_OUT_BY: dict[str, tuple[str, ...]] = {
     "gemm": ("n", "k"),
     "attention_decode": ("heads", "kv_heads", "context"),
     "attention_prefill": ("heads", "kv_heads", "new", "past"),
     "all_reduce": ("bytes", "gpus"),
+    "copy": ("bytes", "pieces"),
+    "elementwise": ("bytes", "launches"),
 }
 
 

@@ -56,12 +56,16 @@ def _replays(hw: str | None) -> dict[str, Points]:
     from kvsim.validate.stepcheck import chip_of
 
     found = checks(None if hw is None else chip_of(hw))
-    return {
-        f"{one.replay.chip} {one.replay.name}": {
-            "steps": (one.lockstep.executed_s.tolist(), one.lockstep.predicted_s.tolist())
+    panels: dict[str, Points] = {}
+    for one in found:
+        lock = one.lockstep
+        kinds = {"decode": ~lock.reads_prompts, "with prompts": lock.reads_prompts}
+        panels[f"{one.replay.chip} {one.replay.name}"] = {
+            kind: (lock.executed_s[these].tolist(), lock.predicted_s[these].tolist())
+            for kind, these in kinds.items()
+            if these.any()
         }
-        for one in found
-    }
+    return panels
 
 
 def _engines(hw: str | None) -> dict[str, Points]:

@@ -1,6 +1,6 @@
 """Executed steps against the model, by chip, model, phase and policy; what the host paces apart."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from kvsim.engine.serving import Serving
 from kvsim.replay import serving_preset
 from kvsim.traits.layout import Layout
 from kvsim.traits.policy import policy as named_policy
+from kvsim.validate import lend
 from kvsim.validate.steplog import FOLDER, StepRow, chips, column, read_steps
 
 SERVING = "executor"  # the preset whose overheads the executor has
@@ -71,14 +72,14 @@ def chip_of(hw: str) -> str:
     return hw
 
 
-def priced(chip: str, rows: Sequence[StepRow]) -> list[Priced]:
-    """Each row with its prediction."""
+def priced(chip: str, rows: Sequence[StepRow], lender: str = "") -> list[Priced]:
+    """Each row with its prediction; by another chip's curves (`kvsim.validate.lend`) if one is named."""
     hw = machine_of(chip)
-    return [_priced(hw, row) for row in rows]
+    return [_priced(hw, row, lender) for row in rows]
 
 
-def _priced(hw: str, row: StepRow) -> Priced:
-    pricer, serving = _pricer(hw, row.model, row.policy, row.fidelity, row.tp, row.block)
+def _priced(hw: str, row: StepRow, lender: str) -> Priced:
+    pricer, serving = _pricer(hw, row.model, row.policy, row.fidelity, row.tp, row.block, lender)
     layout = pricer.layout
     ledger = np.zeros(pricer.rows, np.int64)
     for count, context, prompt in row.decodes:
@@ -105,10 +106,12 @@ def _sized(serving: Serving, tokens: int, sequences: int) -> Serving:
 
 
 @cache
-def _pricer(hw: str, model: str, policy: str, fidelity: str, tp: int, block: int) -> tuple[Pricer, Serving]:
+def _pricer(
+    hw: str, model: str, policy: str, fidelity: str, tp: int, block: int, lender: str
+) -> tuple[Pricer, Serving]:
     serving = serving_preset(SERVING, {"block_tokens": block})
     layout = Layout(named_policy(policy, fidelity), find.model(model), tp, serving.block_tokens)
-    machine = find.machine(hw if tp == 1 else f"{hw}x{tp}")
+    machine = lend.machine(hw if tp == 1 else f"{hw}x{tp}", lender)
     return Pricer(layout, Rates.of(machine, tp), serving.overheads), serving
 
 
@@ -120,6 +123,27 @@ def step_checks(chip: str | None = None, root: Path = FOLDER) -> dict[str, list[
             for one in priced(name, read_steps(name, root)):
                 found.setdefault(name if one.row.tp == 1 else f"{name} x{one.row.tp}", []).append(one)
     return found
+
+
+def launching_s(chip: str, found: Sequence[Priced]) -> float | None:
+    """Seconds that the host took for a kernel, in the median of the steps that it paced; None where it paced none."""
+    each = []
+    for one in found:
+        row = one.row
+        if row.paced_by_host:
+            pricer, _ = _pricer(machine_of(chip), row.model, row.policy, row.fidelity, row.tp, row.block, "")
+            kernels = pricer.launching.kernels(row.batch + row.new, row.batch > 0, bool(row.chunks))
+            each.append(row.seconds / kernels)
+    return float(np.median(each)) if each else None
+
+
+def lent(found: Mapping[str, Sequence[Priced]], lenders: Sequence[str]) -> Iterator[tuple[str, list[Group]]]:
+    """Rows as if their chip had not been measured: (lender, errors by phase), for each other chip and the datasheet."""
+    for chip, rows in found.items():
+        name = chip.split()[0]
+        for lender in (*(one for one in lenders if one != name), lend.DATASHEET):
+            again = priced(name, [one.row for one in rows], lender)
+            yield lender, list(groups(chip, again, ("phase",)))
 
 
 def groups(chip: str, found: Sequence[Priced], by: tuple[str, ...] = ("model", "phase", "policy")) -> Iterator[Group]:

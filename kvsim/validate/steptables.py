@@ -1,14 +1,15 @@
 """Tables of executed steps and replays against the model, as text and JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from kvsim.replay import serving_preset
 from kvsim.report.words import amount, percent, seconds
 from kvsim.validate.promise import Promise, promises
 from kvsim.validate.replaycheck import Knee, ReplayCheck
 from kvsim.validate.runtables import signed
-from kvsim.validate.stepcheck import Group, Priced, bytes_of, groups
+from kvsim.validate.stepcheck import SERVING, Group, Priced, bytes_of, groups, launching_s
 
 _STEP = "{:<16}{:<14}{:<9}{:<14}{:>6}{:>9}{:>9}{:>10}{:>8}  {}"
 
@@ -27,7 +28,17 @@ def step_lines(found: Mapping[str, Sequence[Priced]]) -> Iterator[str]:
         if paced:
             yield "  paced by the host (short steps that are launched kernel by kernel)"
             yield from map(_row, paced)
+            each = launching_s(chip.split()[0], rows)
+            priced_s = serving_preset(SERVING).launch_s
+            yield f"  {seconds(each or 0)} a kernel in their median, {seconds(priced_s)} as priced"
         yield from _bytes(chip, rows)
+
+
+def lent_lines(found: Iterable[tuple[str, Sequence[Group]]]) -> Iterator[str]:
+    """Errors by phase, priced by other chips' curves."""
+    yield "as if their chip had not been measured"
+    for lender, parts in found:
+        yield from (f"{_row(part)[:99].rstrip()}  by {lender}" for part in parts if not part.host)
 
 
 def _row(one: Group) -> str:
@@ -48,14 +59,20 @@ def _bytes(chip: str, rows: Sequence[Priced]) -> Iterator[str]:
 
 def replay_lines(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> Iterator[str]:
     """Each replay in lockstep and free-running."""
-    yield "replays in lockstep: the model on the executed batches"
-    yield f"{'chip':<12}{'replay':<30}{'steps':>7}{'total':>9}{'mean':>8}{'median':>8}{'p90':>8}{'worst':>9}  preempted"
+    yield "replays in lockstep: the model on the executed batches; decode, prompts: the sums of such steps"
+    heads = f"{'total':>9}{'decode':>9}{'prompts':>9}{'mean':>8}{'median':>8}{'p90':>8}{'worst':>9}"
+    yield f"{'chip':<10}{'replay':<22}{'steps':>7}{heads}  preempted"
     for one in found:
         lock = one.lockstep
-        figures = f"{lock.steps:>7,}{signed(lock.total_error):>9}{percent(lock.mean):>8}{percent(lock.median):>8}"
+        sums = (
+            signed(lock.total_error),
+            *(signed(lock.by_kind.get(kind, (0, None))[1]) for kind in ("decode", "prompts")),
+        )
+        figures = (percent(lock.mean), percent(lock.median), percent(lock.p90))
         same = "as logged" if lock.same_preemptions and lock.same_times else "NOT as logged"
-        head = f"{one.replay.chip:<12}{one.replay.name:<30}{figures}"
-        yield f"{head}{percent(lock.p90):>8}{signed(lock.worst):>9}  {same}; {lock.worst_step}"
+        row = "".join(f"{figure:>9}" for figure in sums) + "".join(f"{figure:>8}" for figure in figures)
+        head = f"{one.replay.chip:<10}{one.replay.name:<22}{lock.steps:>7,}"
+        yield f"{head}{row}{signed(lock.worst):>9}  {same}; {lock.worst_step}"
     yield ""
     yield "free-running: executed, predicted, predicted / executed - 1"
     for one in found:
@@ -68,6 +85,8 @@ def replay_lines(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> Iterato
         if executed_count or predicted_count:
             share = "-" if one.free.overlap is None else f"{one.free.overlap:.0%}"
             yield f"  preempted {executed_count}, predicted {predicted_count}, {share} the same"
+        if one.rate:
+            yield f"  the model has the executed mean latency at {one.rate:.3f} times the rate"
         if one.peak_bytes:
             allocated, expected = one.peak_bytes
             off = signed(expected / allocated - 1)
@@ -103,7 +122,18 @@ def step_json(found: Mapping[str, Sequence[Priced]]) -> dict[str, Any]:
 
 def replay_json(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> dict[str, Any]:
     """Replays as objects, without their steps."""
-    lock = ("steps", "total_error", "mean", "median", "p90", "worst", "worst_step", "same_preemptions", "same_times")
+    lock = (
+        "steps",
+        "total_error",
+        "by_kind",
+        "mean",
+        "median",
+        "p90",
+        "worst",
+        "worst_step",
+        "same_preemptions",
+        "same_times",
+    )
     return {
         "replays": [
             {
@@ -115,6 +145,7 @@ def replay_json(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> dict[str
                     "preempted": {"executed": one.free.preempted[0], "predicted": one.free.preempted[1]},
                     "overlap": one.free.overlap,
                 },
+                "rate_of_equal_latency": one.rate,
                 "peak_bytes": one.peak_bytes and {"executed": one.peak_bytes[0], "predicted": one.peak_bytes[1]},
             }
             for one in found

@@ -12,7 +12,7 @@ def write(name: str, found: Calibration) -> None:
     """`hardware/calibration/<name>.yaml`, in the order of the fields; numbers as YAML reads them."""
     lines = [f"# Written by `{COMMAND} {name}`; do not edit. Residuals: |predicted / measured - 1|, seconds are SI."]
     for key in ("curves", "in_steps"):
-        entries = [entry.model_dump(exclude_none=True) for entry in getattr(found, key)]
+        entries = [entry.model_dump(exclude_none=True, exclude_defaults=True) for entry in getattr(found, key)]
         lines += [f"{key}:"] if entries else []
         for entry in entries:
             lines += [

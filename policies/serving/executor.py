@@ -3,7 +3,9 @@
 Decodes run as CUDA graphs, steps with prompts kernel by kernel. Rotary and the cache write are one kernel, sampling is
 a maximum, and a chunk's past is gathered from its pages before attention. Scheduling is vLLM's. launch_s: the mean of a
 kernel through torch (8.9 us) and one through Triton (14.9 us), of which its layers launch about as many each, measured
-by `kvsim calibrate` on the host of an H100 (launches.csv: tiny and empty, host).
+by `kvsim calibrate` on the host of an H100 (launches.csv: tiny and empty, host). gap_s: what a graphed step takes
+longer alone than in a series: its inputs' copy and the graph's launch; median of 16 on an H100 (alone_s - seconds of
+`python -m kernels_ref.executor.steps`).
 """
 
 from dataclasses import dataclass
@@ -28,4 +30,5 @@ class Executor(Serving):
     schedule_step_s: float = 0.0
     schedule_seq_s: float = 0.0
     prepare_step_s: float = 0.0
+    gap_s: float = 53e-6
     api_s: float = 0.0

@@ -11,6 +11,7 @@ What its host costs, each figure with its source. None comes from the runs that 
 - api_s: SGLang, whose server is built alike (HTTP, tokenizer and scheduler in Python processes), answered `vllm bench
   serve` with a first token after 9.54 ms when its forward was a wait of 2.63 ms (tt-inference-server#3560), of which
   0.31 ms were a step's own overhead: 6.6 ms there and back. Another engine's figure, for want of one of vLLM's.
+  What is done with outputs (tokens to text) is in it too: the API's process does that beside the engine's loop.
 - mixed_graphs, graph_tokens: `cudagraph_mode` FULL_AND_PIECEWISE and the captured sizes of vllm/config/compilation.py.
 - layer_kernels: norms with their residual, rotary, silu_and_mul and reshape_and_cache are one kernel each.
 - launch_s: of a kernel through torch, measured (kvsim/engine/serving.py).

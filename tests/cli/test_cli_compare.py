@@ -14,7 +14,7 @@ WORDS = ("compare", "quickstart", "--limit", "60", "--hw", "h100,l40s", "--polic
 MISTAKES: list[tuple[tuple[str, ...], str]] = [
     (("compare",), "missing argument 'TRACE'"),
     ((*WORDS[:4], "--hw", "h100,h10"), "unknown hw 'h10': did you mean h100"),
-    ((*WORDS[:4], "--policy", "full,kivy"), "unknown policy 'kivy': did you mean kivi?"),
+    ((*WORDS[:4], "--policy", "full,kivy"), "unknown policy 'kivy': did you mean kivi"),
     ((*WORDS[:4], "--policy", "kivi:bits=4,5"), "bits must be int, but got '4,5'"),
     ((*WORDS[:4], "--policy", "full,"), "policy must be names separated by commas"),
     ((*WORDS[:4], "--serving", "vllm,vlm"), "did you mean vllm?"),

@@ -15,6 +15,7 @@ from kvsim.errors import UserError
 from kvsim.replay import serving_preset
 from kvsim.traces.trace import Trace
 from kvsim.traits.layout import Layout
+from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy
 
 SIZES = (1, 2, 4, 8)
@@ -97,3 +98,14 @@ def test_an_engines_terms_are_of_one_step() -> None:
         kvsim.step(hw="h100", model="llama-2-7b", batch=np.array([1, 2]), context=100, serving="vllm")
     with pytest.raises(UserError, match="unknown serving"):
         kvsim.step(hw="h100", model="llama-2-7b", serving="vlm")
+
+
+def test_kernels_are_slowed_by_copies_and_copies_are_not() -> None:
+    """A step that its copies bound is as long as they; one that its kernels bound is longer by 3.5 % of the copies."""
+    bound_by_copies, bound_by_kernels = (
+        overlapped(slowed(lanes), 1 << 40) for lanes in ([1.0, 4.0, 0.0], [4.0, 1.0, 0.5])
+    )
+    assert bound_by_copies == pytest.approx(4.0)
+    assert bound_by_kernels == pytest.approx(4.0 + SLOWED_BY_COPIES * 1.0)
+    arrays = overlapped(slowed([np.array([1.0, 4.0]), np.array([4.0, 1.0]), np.array([0.0, 0.5])]), 1 << 40)
+    assert np.array_equal(np.asarray(arrays), [bound_by_copies, bound_by_kernels])

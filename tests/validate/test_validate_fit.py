@@ -11,7 +11,8 @@ from kvsim.errors import UserError
 from kvsim.specs.load import load
 from kvsim.validate import published, yamlfile
 from kvsim.validate.fit import fit
-from kvsim.validate.plans import PLANS, Origin, Plan
+from kvsim.validate.plan import Origin, Plan
+from kvsim.validate.plans import PLANS
 from kvsim.validate.rows import Rows
 
 pytest.importorskip("scipy")

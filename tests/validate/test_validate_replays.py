@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import kvsim
 from kvsim.engine.executor import Executed, Step
 from kvsim.errors import UserError
 from kvsim.traces.trace import Blocks, Trace
-from kvsim.validate.replaycheck import ReplayCheck, check, checks, doubling, folders, knees, overlap
+from kvsim.validate.replaycheck import ReplayCheck, check, checks, doubling, equal_rate, folders, knees, overlap
 from kvsim.validate.replaylog import STEPS, Logged, Recorder, read_replay, write_replay
 from kvsim.validate.steptables import replay_json, replay_lines
 
@@ -73,6 +74,9 @@ def test_lockstep_has_the_models_error_alone(tmp_path: Path) -> None:
         error = np.abs(predicted / executed - 1)
         assert found.lockstep.p90 == pytest.approx(np.percentile(error, 90))
         assert found.lockstep.total_error == pytest.approx(predicted.sum() / executed.sum() - 1)
+        parts = found.lockstep.by_kind
+        assert set(parts) == {"decode", "prompts"} and sum(share for share, _ in parts.values()) == pytest.approx(1)
+        assert sum(share * error for share, error in parts.values()) == pytest.approx(found.lockstep.total_error)
     assert two.lockstep.total_error < one.lockstep.total_error
     assert two.free.figures["ttft_s mean"][0] > one.free.figures["ttft_s mean"][0]
     assert two.free.figures["ttft_s mean"][1] == one.free.figures["ttft_s mean"][1]  # the model has not changed
@@ -81,6 +85,20 @@ def test_lockstep_has_the_models_error_alone(tmp_path: Path) -> None:
 def _logged(folder: Path, factor: float) -> Any:
     log(folder, factor)
     return read_replay(folder)
+
+
+def test_the_rate_at_which_the_model_is_as_slow(tmp_path: Path) -> None:
+    """Where requests queue, a latency that is 30 % off is that of a rate some percent away."""
+    folder, options = tmp_path / "a" / "replays" / "x", {"settings": {"max_num_seqs": 2}}
+    trace = replace(requests(60), arrival_s=requests(60).arrival_s * 6)
+    log(folder, 1.0, trace, **options)
+    replay = read_replay(folder)
+    mean_s = kvsim.run(trace, hw="h100", **options).figures["e2e_s"]["mean"]
+    assert equal_rate(replay, mean_s) == pytest.approx(1.0, abs=0.01)
+    assert 1.01 < (equal_rate(replay, 1.3 * mean_s) or 0) < 1.15
+    assert equal_rate(replay, 100 * mean_s) is None and equal_rate(replay, None) is None
+    idle = replace(replay, trace=replace(trace, arrival_s=trace.arrival_s * 10))
+    assert equal_rate(idle, mean_s) is None  # nobody waits: the rate says nothing
 
 
 def test_a_log_of_another_scheduler_is_refused(tmp_path: Path) -> None:

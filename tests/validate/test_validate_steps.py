@@ -11,14 +11,16 @@ import pytest
 from click.testing import CliRunner
 
 import kvsim
+from kvsim import find
 from kvsim.cli.validate import validate_command
+from kvsim.cost.calibration import NOTHING
 from kvsim.errors import UserError
-from kvsim.validate import stepcheck, steplog
+from kvsim.validate import lend, stepcheck, steplog
 from kvsim.validate.promise import promises, room
 from kvsim.validate.runplots import scatter
-from kvsim.validate.stepcheck import bytes_of, chip_of, groups, machine_of, priced, step_checks
+from kvsim.validate.stepcheck import bytes_of, chip_of, groups, launching_s, lent, machine_of, priced, step_checks
 from kvsim.validate.steplog import COLUMNS, StepRow, read_steps
-from kvsim.validate.steptables import promise_lines, step_json, step_lines
+from kvsim.validate.steptables import lent_lines, promise_lines, step_json, step_lines
 
 CHIP = "h100-sxm"
 BASE = {
@@ -68,8 +70,10 @@ def test_a_row_is_priced_as_step_prices_it() -> None:
     """A captured batch of 8, and a prompt, whose past is gathered and whose kernels are launched one by one."""
     decode, prefill = priced(CHIP, [row(), row(phase="prefill", decodes=(), chunks=((2048, 0),), graphed=0)])
     step = partial(kvsim.step, hw="h100", model="llama-3-8b", serving="executor")
-    assert decode.seconds == pytest.approx(step(batch=8, context=4000, generated=100).engine_seconds)
-    assert prefill.seconds == pytest.approx(step(phase="prefill", batch=1, context=2048).engine_seconds)
+    as_steps = step(batch=8, context=4000, generated=100), step(phase="prefill", context=2048)
+    for one, found in zip((decode, prefill), as_steps, strict=True):
+        terms = found.engine_terms or {}
+        assert one.seconds == pytest.approx(sum(terms.values()) - terms["gap between steps"])  # none in a series
     assert decode.kv_bytes == 8 * 4000 * 131072
     assert 16e9 < decode.working_bytes < 16.2e9 < prefill.working_bytes
 
@@ -85,7 +89,14 @@ def test_errors_by_model_phase_and_policy(tmp_path: Path) -> None:
     assert not by["mixed", "full", False].host
     assert [one.cache_exact for one in bytes_of(chip, found)] == [one.cache_rows for one in bytes_of(chip, found)]
     text = "\n".join(step_lines({chip: found}))
-    assert "paced by the host" in text and "headinfer" in text and "cache bytes equal in" in text
+    kernels = 32 * 9 + 4  # four GEMMs, two norms, rotary with the cache write, attention, activation; what comes once
+    assert launching_s(CHIP, found) == pytest.approx(1.25 * priced(CHIP, [found[6].row])[0].seconds / kernels)
+    assert (
+        "paced by the host" in text
+        and "a kernel in their median" in text
+        and "headinfer" in text
+        and "cache bytes equal in" in text
+    )
     json.dumps(step_json({chip: found}), allow_nan=False)
 
 
@@ -94,6 +105,17 @@ def test_chips_of_a_replica_are_apart(tmp_path: Path) -> None:
     written(tmp_path, rows)
     assert list(step_checks(None, tmp_path)) == [CHIP, f"{CHIP} x2"]
     assert (machine_of(CHIP), chip_of("h100")) == ("h100", CHIP)
+
+
+def test_a_chip_as_if_it_had_not_been_measured() -> None:
+    """By the A100's curves steps come out otherwise; by the datasheet as they do where nothing was measured."""
+    found = {CHIP: priced(CHIP, made_up())}
+    both = dict(lent(found, [CHIP, "a100-sxm-80gb"]))
+    assert list(both) == ["a100-sxm-80gb", "datasheet"]
+    assert all(one.median > 0.01 for one in both["a100-sxm-80gb"] if not one.host)
+    assert any("by datasheet" in line for line in lent_lines(both.items()))
+    assert lend.machine("h100").curves is find.machine("h100").curves
+    assert (lend.machine("h100", "rtx-4090").curves or NOTHING).lender == "rtx-4090"
 
 
 def test_promises_and_what_was_kept() -> None:

@@ -38,7 +38,15 @@ def fixed(step, ran) -> float:
     return 1e-3 * (1 + len(step.decoding)) + 1e-5 * sum(seq.chunk for seq in step.chunks)
 
 
-def execute(trace: Trace, text: str, own: dict[str, object], model: Model = MODEL, made=None, **options: object):
+def execute(
+    trace: Trace,
+    text: str,
+    own: dict[str, object],
+    model: Model = MODEL,
+    made=None,
+    hw: str = "h100",
+    **options: object,
+):
     """(simulation, executor) of a run under the invariants, bytes compared after every step."""
     made = [] if made is None else made
 
@@ -46,9 +54,10 @@ def execute(trace: Trace, text: str, own: dict[str, object], model: Model = MODE
         made.append(TorchExecutor(simulation, replica, Options(device="cpu", check=True, clock=fixed, **options)))
         return made[-1]
 
+    machine = find.machine(hw)
     run = simulate(
-        trace, find.machine("h100"), model, policy(text), serving_preset("vllm", own),
-        executor=factory, observers=(checker,),
+        trace, machine, model, policy(text), serving_preset("vllm", own),
+        executor=factory, observers=(checker,), tp=machine.chips,
     )  # fmt: skip
     return run, made[0]
 
@@ -106,3 +115,18 @@ def check_greedy(executor: TorchExecutor, run: Simulation, tolerance: float = 0.
         total += len(chosen)
     assert exact >= 0.99 * total
     return total
+
+
+SPEC = """\
+name: tiny
+layers: 2
+hidden: 64
+heads: 4
+kv_heads: 2
+head_dim: 32
+ffn: 96
+vocab: 64
+max_context: 4096
+qkv_bias: true
+dtype: fp16
+"""

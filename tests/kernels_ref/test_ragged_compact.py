@@ -1,4 +1,4 @@
-"""Ragged heads, shared prefixes, compaction, the merge and the split arithmetic."""
+"""Ragged heads, compaction, the merge and the split arithmetic."""
 
 import pytest
 import torch
@@ -8,7 +8,6 @@ from kernels_ref import pages
 from kernels_ref.compact import compact
 from kernels_ref.configs import Config
 from kernels_ref.merge import merge, merge_reference
-from kernels_ref.prefix import decode_shared
 from kernels_ref.ragged import decode_ragged, plan
 from kernels_ref.reference import attention, error
 from kernels_ref.splits import choose
@@ -31,32 +30,6 @@ def test_ragged_heads(kind, dtype, device):
     assert len(the_plan.tasks) == int(the_plan.first[-1])
     out = decode_ragged(q, k_pages, v_pages, table.view(2, 3, -1), n, the_plan, config=SMALL, out=poisoned(q))
     assert error(out, attention(q, k, v, n)[0]) < TOLERANCE[dtype]
-
-
-@pytest.mark.parametrize(("batch", "prefix", "suffix"), [(5, 96, [0, 1, 17, 40, 33]), (3, 0, [0, 5, 16]), (1, 33, [1])])
-def test_shared_prefix(batch, prefix, suffix, dtype, device):
-    q, k, v = inputs(batch, 2, 4, prefix + 40, 64, dtype, device, "outliers")
-    k[:, :, :prefix], v[:, :, :prefix] = k[:1, :, :prefix], v[:1, :, :prefix]
-    g = torch.Generator().manual_seed(4)
-    parts = []
-    for x in (k, v):
-        g.manual_seed(4)
-        own, table = pages.scatter(x[:, :, prefix:], 16, g)
-        shared, prefix_table = pages.scatter(x[:1, :, :prefix], 16, g)
-        parts.append(torch.cat([own.view(torch.uint8), shared.view(torch.uint8)]).view(dtype))
-    n = torch.tensor(suffix, dtype=torch.int32, device=device)
-    out = decode_shared(
-        q,
-        *parts,
-        prefix_table[0] + len(own),
-        torch.tensor([prefix], dtype=torch.int32, device=device),
-        table,
-        n,
-        config=SMALL,
-        prefix_config=Config(32, 4, 2, block_m=16),
-        out=poisoned(q),
-    )
-    assert error(out, attention(q, k, v, n + prefix)[0]) < TOLERANCE[dtype]
 
 
 def test_compact_copies_what_is_kept(dtype, device):

@@ -1,0 +1,102 @@
+"""Seconds of kernels_ref's decode attention over a paged cache: CTAs of whole key blocks, and their merge.
+
+Which tile and how many splits a shape gets is the kernel's own arithmetic (`kernels_ref/configs.py`, `splits.py`), done
+here over arrays; a test holds the two against each other.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.specs.hardware import DTYPE_BYTES, Chip
+
+MOST_SPLITS = 256
+SATURATES = 0.5  # a last, partial wave takes at least this share of a full one
+START_BLOCKS, MERGE_BLOCKS = 2.0, 0.02  # what the kernel's choice charges a CTA and a split, in blocks' times
+# (keys of a block, CTAs on one SM) of the kernel's tiles: tiny, short rows, 8 bits, 8 bits large, 16 bits, large.
+TILES = np.array([(32, 8), (64, 4), (32, 4), (64, 4), (128, 1), (64, 4)], np.float64)
+
+
+@dataclass(frozen=True)
+class PagedDecodeCurve:
+    """One query token a sequence over pages of 16 tokens; the query heads that share a kv head are one tile.
+
+    Attributes:
+        launch_s: the kernel's ramp and drain.
+        cta_s: of one CTA, beside its keys; an SM runs its CTAs in turn.
+        block_s: of 128 keys of 128 channels in a CTA, by latency.
+        memory_share: of HBM bandwidth.
+        load_bytes_per_clock: keys and values that one SM takes in.
+        exposed: share of the shorter of the CTAs' pace and HBM traffic that the longer does not hide.
+        merge_s, split_s: the second kernel that adds up splits, and for each split of a row.
+    """
+
+    launch_s: float
+    cta_s: float
+    block_s: float
+    memory_share: float
+    load_bytes_per_clock: float
+    exposed: float
+    merge_s: float
+    split_s: float
+
+    def seconds(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> Floats:
+        """Seconds of one layer. Shape: batch, context, heads, kv_heads, head_dim, dtype (of the cache)."""
+        latency, paced, memory = self._work(chip, shape)
+        return latency + bodies([paced, memory], self.exposed)
+
+    def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
+        """Latency, the CTAs' own pace, HBM bandwidth."""
+        return dict(zip(("latency", "SM loads", "HBM bandwidth"), self._work(chip, shape), strict=True))
+
+    def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, Floats, Floats]:
+        batch, context, heads, kv_heads, dim = np.broadcast_arrays(
+            *(np.asarray(shape[name], np.float64) for name in ("batch", "context", "heads", "kv_heads", "head_dim"))
+        )
+        width = DTYPE_BYTES[shape["dtype"]]
+        rows, moved = batch * kv_heads, 2 * batch * context * kv_heads * dim * width
+        keys, resident = TILES[tile(width, rows, context, moved)].T.reshape(2, *rows.shape)
+        parts, each = chosen(rows, np.maximum(1, np.ceil(context / keys)), chip.multiprocessors, resident)
+        ctas, slots = rows * parts, chip.multiprocessors * resident
+        full = np.ceil(ctas / slots)
+        block_s = self.block_s * (keys * dim * width / (128 * 128 * 2))
+        loaded = each * keys * 2 * dim * width / (self.load_bytes_per_clock * chip.clock)
+        paced = full * each * block_s
+        busy = np.ceil(ctas / chip.multiprocessors)  # CTAs that an SM runs, at once or in turn
+        paced = np.maximum(paced, busy * loaded)
+        memory = moved / (self.memory_share * chip.memory.bandwidth)
+        latency = self.launch_s + self.cta_s * full
+        partial = 4.0 * batch * heads * (dim + 1) * parts * 2 / (self.memory_share * chip.memory.bandwidth)
+        return latency + np.where(parts > 1, self.merge_s + self.split_s * parts + partial, 0), paced, memory
+
+
+def tile(width: float, rows: Floats, tokens: Floats, kv_bytes: Floats) -> NDArray[Any]:
+    """Index into TILES, as `kernels_ref.configs.pick`."""
+    large = np.where(kv_bytes < 1e8, 2, 3) if width == 1 else np.where(kv_bytes < 6e8, 4, 5)
+    return np.where(tokens <= 64, 0, np.where((tokens <= 512) & (rows >= 256), 1, large))
+
+
+def chosen(rows: Floats, blocks: Floats, sms: int, resident: Floats) -> tuple[Floats, Floats]:
+    """(CTAs of a row, key blocks of each), as `kernels_ref.splits.choose` for `rows` rows of `blocks` blocks."""
+    shape = np.shape(rows)
+    rows, blocks, resident = (np.ravel(value) for value in np.broadcast_arrays(rows, blocks, resident))
+    slots, together = sms * resident, resident > 1
+    best, best_each, best_parts = np.full(rows.size, np.inf), np.ones(rows.size), np.ones(rows.size)
+    for wanted in range(1, int(min(MOST_SPLITS, blocks.max())) + 1):
+        each = np.ceil(blocks / wanted)
+        parts = np.ceil(blocks / each)
+        loads = rows * parts / slots
+        waves = np.ceil(loads)
+        last = np.maximum(loads - (waves - 1), SATURATES)  # the last wave's share of its slots
+        waves = np.where(together & (waves > 1), waves - 1 + last, waves)
+        cost = waves * (each + START_BLOCKS)
+        if wanted > 1:
+            cost += np.where(parts > 1, MERGE_BLOCKS * parts + START_BLOCKS, 0)
+        better = cost < best
+        np.copyto(best, cost, where=better)
+        np.copyto(best_each, each, where=better)
+        np.copyto(best_parts, parts, where=better)
+    return best_parts.reshape(shape), best_each.reshape(shape)

@@ -1,0 +1,37 @@
+"""One curve to fit: to which rows, of which kernel, and where they come from."""
+
+from dataclasses import dataclass, field
+
+from kvsim.cost.calibration import Hot
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who published measurements, and under which licence."""
+
+    source: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One curve to fit.
+
+    Attributes:
+        given: parameters that are known rather than fitted; `start` replaces START's.
+        where: what columns of a table of our own must hold.
+        form: of the curve, if it is not its op's.
+    """
+
+    part: str
+    op: str
+    dtype: str
+    kernel: str
+    tables: tuple[str, ...]
+    origin: Origin
+    given: dict[str, float | int | bool] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
+    benchmark: Hot | None = None
+    where: dict[str, str] = field(default_factory=dict)
+    form: str = ""
+    fitted: str = "2026-11-23"

@@ -1,0 +1,33 @@
+"""`kvsim calibrate` where there is nothing to measure: one line that says what it needs."""
+
+import pytest
+from click.testing import CliRunner
+
+from kvsim.cli.main import cli
+from kvsim.errors import UserError
+
+try:
+    import torch
+    import triton  # noqa: F401
+
+    DEVICE, KERNELS = torch.cuda.is_available(), True
+except ImportError:
+    DEVICE, KERNELS = False, False
+
+
+def _refused(*words: str) -> str:
+    found = CliRunner().invoke(cli, ["calibrate", *words])
+    assert isinstance(found.exception, UserError), found.exception
+    return str(found.exception)
+
+
+@pytest.mark.skipif(DEVICE, reason="there is a CUDA device")
+def test_it_says_what_it_needs(tmp_path) -> None:
+    text = _refused("--out", str(tmp_path / "mine"))
+    assert ("needs a CUDA device" if KERNELS else "needs the extra `kernels`") in text
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.skipif(not KERNELS, reason="needs torch and triton (extra `kernels`)")
+def test_an_unknown_class_is_named(tmp_path) -> None:
+    assert "did you mean gemm" in _refused("--out", str(tmp_path), "--only", "copies,gemms")
