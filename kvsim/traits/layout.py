@@ -185,6 +185,7 @@ class Layout:
         rows = self._in_parts(columns, self.rows, tokens, tokens)
         if self.passes or self._limits.min() < np.iinfo(np.int64).max:
             rows = np.maximum(rows, self.rows_at(tokens, tokens))
+        rows[self.hbm_row] += self.policy.prefill.held_bytes(self.geo, tokens)
         return np.stack([rows[self.hbm_row], rows[self.home_row]])
 
     def largest_allocated(self, prompt: Ints, context: Ints) -> tuple[Ints, Ints]:

@@ -5,6 +5,7 @@ import pytest
 
 from kvsim import find
 from kvsim.cost.op import Op
+from kvsim.errors import UserError
 from kvsim.onestep import Step, step
 from kvsim.traits.layout import Layout
 from kvsim.traits.policy import policy
@@ -119,3 +120,84 @@ def test_zipvl_stores_important_tokens_at_four_bits() -> None:
     codes = 256 * (4000 * 128 + 6000 * 64) + 256 * 2 * (4 * 128 + 2 * 128)
     tokens = 32 * (4 * 10_000 + 500 + 750)
     assert stored("zipvl", 10_000, 10_000) == codes + tokens
+
+
+def test_kv_prediction_reads_a_prompt_with_half_of_the_layers() -> None:
+    full, half = prefill("full", 8192), prefill("kv-prediction", 8192)
+    assert flops(named(half, "attention_prefill")) == flops(named(full, "attention_prefill")) / 2
+    up = flops(named(full, "up_proj"))
+    assert flops(named(half, "up_proj")) == pytest.approx(up / 2 + up / 8192)  # and the last position in all layers
+    maps = named(half, "predict_keys") + named(half, "predict_values")
+    assert flops(maps) == 32 * 2 * 2 * 8192 * 1024**2
+    assert 1.8 < float(full.seconds) / float(half.seconds) < 2
+
+
+def test_kv_prediction_holds_both_caches_and_both_models() -> None:
+    layer = LLAMA.attention_parameters + LLAMA.mlp_parameters(14_336)
+    maps = 32 * 2 * 2 * 1024**2
+    assert laid("kv-prediction").static_bytes == 2 * (16 * layer + 128_256 * 4096) + maps
+    assert laid("kv-prediction").allocated_while_prefilling(np.array([8192]))[0, 0] == 1.5 * 8192 * 131_072
+    assert stored("kv-prediction", 8192, 8192) == stored("full", 8192, 8192)
+
+
+DRAFT = 16 * (2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 8192)  # weights of Llama 3.2 1B's layers
+
+
+def test_a_draft_reads_the_prompt_and_writes_ahead() -> None:
+    found = prefill("speckv", 8192)
+    gemms = [op for name in ("qkv_proj", "o_proj", "up_proj", "down_proj") for op in named(found, f"draft_{name}")]
+    assert flops(gemms) == 2 * 8192 * DRAFT
+    pairs = 8192 * 8193 / 2
+    assert flops(named(found, "draft_attention")) == 16 * pairs * 4 * 64 * 32
+    ahead = [op for op in found.ops if op.name.startswith("draft_ahead_") and op.kind == "gemm"]
+    assert flops(ahead) == 64 * 2 * (DRAFT + 128_256 * 2048)
+    weights = sum(op.count * op.bytes for op in found.ops if op.name.startswith("draft_") and "weights" in op.name)
+    assert weights == 2 * DRAFT
+    assert laid("speckv").static_bytes == 2 * find.model("llama-3.2-1b").parameters
+
+
+def test_speckv_attends_to_a_window_and_columns() -> None:
+    sparse, full = prefill("speckv", 100_000), prefill("full", 100_000)
+    share = (4096 * 4097 / 2 + (100_000 - 4096) * 4096) / (100_000 * 100_001 / 2)
+    assert flops(named(sparse, "attention_prefill")) == pytest.approx(share * flops(named(full, "attention_prefill")))
+    assert kept("speckv", 100_000, 100_100) == [612]
+    votes = named(sparse, "window_scores")[0]
+    assert flops([votes]) == 32 * 2 * (96 * 4) * (100_000 * 8) * 128  # 32 queries and 64 that were written ahead
+
+
+def test_specpc_reads_what_the_draft_chose() -> None:
+    found = prefill("specpc", 100_000)
+    assert flops(named(found, "up_proj")) == pytest.approx(32 * 2 * 1024 * 4096 * 28_672)
+    assert flops(named(found, "attention_chosen")) == 32 * (1024 * 1025 / 2) * 4 * 128 * 32
+    assert not named(found, "attention_prefill")
+    assert kept("specpc", 100_000, 100_100) == [1124]
+    scores = named(found, "draft_scores")[0]
+    assert flops([scores]) == (16 - 8) * 2 * (64 * 4) * (100_000 * 8) * 64
+
+
+def test_specpc_sets_the_drafts_cache_aside_while_it_reads() -> None:
+    """32 KiB a token of the draft, and the rows of 1,024 tokens: a quarter of what the model's own cache would take."""
+    held = laid("specpc").allocated_while_prefilling(np.array([100_000]))[0, 0]
+    assert held == 100_000 * 32_768 + 1024 * 131_072
+    assert laid("specpc").rows_at(np.array([100_000]), np.array([100_000]))[-1, 0] == 1024 * 131_072
+
+
+def test_speckv_pc_is_both() -> None:
+    found = prefill("speckv-specpc", 100_000)
+    assert flops(named(found, "up_proj")) == pytest.approx(32 * 2 * (2048 + 64) * 4096 * 28_672)
+    pairs = 2048 * 2049 / 2 + 64 * 2048 + 64 * 65 / 2
+    assert flops(named(found, "attention_chosen")) == 32 * pairs * 4 * 128 * 32
+    assert kept("speckv-specpc", 100_000, 100_000) == [512]
+    assert flops(named(found, "window_scores")) == 32 * 2 * (96 * 4) * (2048 * 8) * 128
+
+
+@pytest.mark.parametrize("text", ["speckv", "specpc", "speckv-specpc"])
+def test_a_draft_with_experts_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="a draft must be dense"):
+        prefill(f"{text}:draft=mixtral-8x7b", 1000)
+
+
+def test_specpc_pays_where_prompts_are_long() -> None:
+    """The draft reads all of it: an eighth of the FLOPs of an 8B model, and no more."""
+    full, cut = (float(prefill(text, 65_536).seconds) for text in ("full", "specpc"))
+    assert 3 < full / cut < 8
