@@ -61,7 +61,7 @@ class Holdings:
             for groups, basis, quantizer in self._alike:
                 weights = (copies * self.rows)[groups]
                 for c in range(part.shape[1]):
-                    found = basis.bytes(quantizer.of_class(c), part[groups, c], *dims)
+                    found = basis.of_class(c).bytes(quantizer.of_class(c), part[groups, c], *dims)
                     totals += np.stack([weights @ found.key, weights @ found.value])
         return totals[0], totals[1]
 
@@ -217,7 +217,7 @@ class Holdings:
                 if tokens.size >= TABULATED:
                     each.append(self._tabulated(what, i, c, int(tokens.max())).take(tokens))
                 else:
-                    each.append(self._of_row(what, basis, quantizer.of_class(c), tokens))
+                    each.append(self._of_row(what, basis.of_class(c), quantizer.of_class(c), tokens))
             parts.append(sum(each[1:], each[0]))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -227,7 +227,7 @@ class Holdings:
         if table is None or len(table) <= most:
             _, basis, quantizer = self._alike[i]
             tokens = np.arange(1 << max(13, most.bit_length()))
-            table = self._tables[what, i, c] = self._of_row(what, basis, quantizer.of_class(c), tokens)
+            table = self._tables[what, i, c] = self._of_row(what, basis.of_class(c), quantizer.of_class(c), tokens)
         return table
 
     def _of_row(self, what: int, basis: "Basis", quantizer: "Quantizer", tokens: Ints) -> Ints:

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cache
 from math import cos, pi
 
 import numpy as np
@@ -13,10 +14,39 @@ from kvsim.traits.prefill import Prefill
 from kvsim.traits.retention import Ints, Retention
 from kvsim.traits.trait import Chunk, Decode
 
+TABULATED = 1 << 17  # tokens of a prompt, up to which lengths are looked up
+
 
 def falling(layer: int, many: int, least: float) -> float:
     """From 1 at the first layer to nearly `least` at the last, half a cosine."""
     return (1 - least) * (cos(pi * layer / many) + 1) / 2 + least
+
+
+def _lengths(prompt: Ints, many: int, recent: float, decay: float, interval: int, least: int) -> Ints:
+    newest = np.floor(recent * prompt).astype(np.int64)
+    before = prompt - newest - 1
+    found = [prompt]
+    for layer in range(many - 1):
+        if layer % interval == 0:
+            cut = np.floor(before * falling(layer, many, decay)).astype(np.int64)
+            before = np.where(cut > least, cut, before)
+        found.append(before + newest + 1)
+    return np.stack(found)
+
+
+@cache
+def _table(size: int, many: int, recent: float, decay: float, interval: int, least: int) -> Ints:
+    """Of prompts of 0, 1, 2, ... size - 1 tokens: replays ask for each prompt apart."""
+    return _lengths(np.arange(size), many, recent, decay, interval, least)
+
+
+@cache
+def _of_blocks(kinds: tuple[LayerKind, ...], every: int, keep: float, least: float) -> tuple[Ints, Ints]:
+    """(layers, tokens that each keeps of a block of generated ones) by group: [G] and [G, 1]."""
+    many = sum(kind.layers for kind in kinds)
+    layers = [kind.index[0] for kind in kinds for _ in kind.heads]
+    left = [[max(1, int(every * keep * falling(layer, many, least)))] for layer in layers]
+    return np.array(layers, np.int64), np.array(left, np.int64)
 
 
 @dataclass(frozen=True)
@@ -51,40 +81,30 @@ class PyramidKept(Retention):
 
     def lengths(self, prompt: Ints, many: int) -> Ints:
         """Tokens of a prompt [...] that reach each of `many` layers: [many, ...]."""
-        recent = np.floor(self.recent * prompt).astype(np.int64)
-        before = prompt - recent - 1
-        found = [prompt]
-        for layer in range(many - 1):
-            if layer % self.interval == 0:
-                cut = np.floor(before * falling(layer, many, self.decay)).astype(np.int64)
-                before = np.where(cut > self.least, cut, before)
-            found.append(before + recent + 1)
-        return np.stack(found)
+        size = 1 << max(12, int(prompt.max()).bit_length())
+        if size > TABULATED:
+            return _lengths(prompt, many, self.recent, self.decay, self.interval, self.least)
+        return _table(size, many, self.recent, self.decay, self.interval, self.least)[:, prompt]
 
-    def _blocks(self, kinds: tuple[LayerKind, ...], many: int) -> Ints:
-        """Tokens that each kind keeps of a block of generated ones [G, 1]."""
-        shares = [falling(kind.index[0], many, self.generated) for kind in kinds for _ in kind.heads]
-        return np.array([[max(1, int(self.every * self.keep * share))] for share in shares], np.int64)
-
-    def _tokens(self, prompt: int | Ints, made: Ints, kinds: tuple[LayerKind, ...], beyond: Ints) -> Ints:
+    def _thinned(self, prompt: int | Ints, made: Ints, kinds: tuple[LayerKind, ...]) -> tuple[Ints, Ints]:
+        """(tokens without those since the last block, tokens that a block leaves) by group: [G, S] and [G, 1]."""
+        layers, left = _of_blocks(kinds, self.every, self.keep, self.generated)
         many = sum(kind.layers for kind in kinds)
-        layers = [kind.index[0] for kind in kinds for _ in kind.heads]
         begun = self.lengths(np.atleast_1d(np.asarray(prompt)), many)[layers]
-        found: Ints = (begun + made // self.every * self._blocks(kinds, many) + beyond)[:, None]
-        return found
+        return begun + made // self.every * left, left
 
     def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """What reached a layer, thinned blocks, and the tokens since."""
         made = context - prompt
-        return self._tokens(prompt, made, kinds, made % self.every)
+        found: Ints = (self._thinned(prompt, made, kinds)[0] + made % self.every)[:, None]
+        return found
 
     def reserved(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """At least what was there before a block was thinned."""
         made = context - prompt
-        now = self.kept(prompt, context, kinds)
-        whole = np.full_like(made, self.every - 1)
-        before = self._tokens(prompt, np.maximum(made - self.every, 0), kinds, whole)
-        found: Ints = np.where(made >= self.every, np.maximum(now, before), now)
+        thinned, left = self._thinned(prompt, made, kinds)
+        before = np.where(made >= self.every, self.every - 1 - left, 0)
+        found: Ints = (thinned + np.maximum(made % self.every, before))[:, None]
         return found
 
     def start(self, prompt: int) -> int | None:
