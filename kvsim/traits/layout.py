@@ -191,6 +191,7 @@ class Layout:
         if self.passes or self.policy.retention.classes > 1 or self._limits.min() < np.iinfo(np.int64).max:
             begun = self.rows_at(tokens, tokens + 1)
             rows = np.maximum(rows, begun * (tokens > 0))
+        rows[self.hbm_row] += self.policy.prefill.held_bytes(self.geo, tokens)
         return np.stack([rows[self.hbm_row], rows[self.home_row]])
 
     def largest_allocated(self, prompt: Ints, context: Ints) -> tuple[Ints, Ints]:

@@ -16,7 +16,8 @@ class LocalSums(Selection):
     """ALISA: a step reads a share of the tokens, half of them the newest, half those with the largest recent attention.
 
     Attributes:
-        share: of the tokens. window: steps over which attention is added up.
+        share: of the tokens. window: steps over which attention is added up. misses: share of what is read
+            that was not read a step before.
     """
 
     share: float
@@ -28,6 +29,11 @@ class LocalSums(Selection):
         """ceil(share x kept)."""
         found: Ints = np.ceil(kept * self.share).astype(np.int64)
         return found
+
+    def recalled(self, kind: LayerKind, read: Ints) -> Ints:
+        """What was not read a step before."""
+        missed: Ints = np.ceil(read * self.misses).astype(np.int64)
+        return missed
 
     def scanned(self, kind: LayerKind, kept: Ints) -> Ints:
         """A sum a token."""

@@ -1,40 +1,43 @@
 """Locret: Enhancing Eviction in Long-Context LLM Inference with Trained Retaining Heads. arXiv:2410.01805.
 
-Small trained heads say of each new row how much it will matter; after each chunk of a prompt the cache is cut to its
-budget, so that neither memory nor attention ever meets the whole prompt. Code: huangyuxiang03/Locret.
+Small trained heads score each token as it is read; between the chunks of a prompt the cache is cut to a budget, so that
+neither memory nor attention ever sees all of it. Code: huangyuxiang03/Locret.
 """
 
 from dataclasses import dataclass
 
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
+from kvsim.traits.chunk_eviction import RetainingHeads
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
-from kvsim.traits.scorers import TrainedHeads
 
 
 @dataclass(frozen=True)
 class Locret(Paper):
-    """budget: tokens of a head (6000 for Phi-3-mini; 16384 for Llama-3.1-8B); chunk: tokens read at a time (3072);
-    hidden: width of the retaining heads; local: newest tokens that stay (2500).
+    """budget: tokens that stay (repository: 6000 of Phi-3-mini; paper: 16384 of Llama-3.1-8B); chunk: tokens read
+    between cuts (3072), whatever the engine's chunks; stabilizers: newest tokens of a chunk that stay meanwhile (2500);
+    local: last tokens of the prompt that stay (100); hidden: width of the heads (1024).
     """
 
     budget: int = 6000
     chunk: int = 3072
+    stabilizers: int = 2500
+    local: int = 100
     hidden: int = 1024
-    local: int = 2500
 
     title = "Locret"
     arxiv = "2410.01805"
     repo = "huangyuxiang03/Locret"
-    above_full = "a score for each slot"
+    above_full = "a score of each token"
 
     def __post_init__(self) -> None:
-        require(0 <= self.local < self.budget, f"local must be in [0, budget), but got {self.local} of {self.budget}")
-        require(self.chunk >= 1, f"chunk must be at least 1, but got {self.chunk}")
-        require(self.hidden >= 1, f"hidden must be at least 1, but got {self.hidden}")
+        for name in ("chunk", "stabilizers", "local", "hidden"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, but got {getattr(self, name)}")
+        fits = self.budget > max(self.stabilizers, self.local)
+        require(fits, f"budget must be more than stabilizers and local, but got {self.budget}")
 
     def traits(self, fidelity: Fidelity) -> Traits:
-        """Both fidelities are one."""
-        limit = self.budget + self.chunk
-        retention = Budgeted(Budget(self.budget), TrainedHeads(self.hidden), recent=self.local, limit=limit)
+        """A prompt's token sees the budget and its chunk. Generated tokens stay."""
+        heads = RetainingHeads(self.hidden, self.stabilizers)
+        retention = Budgeted(Budget(self.budget), heads, recent=self.local, limit=self.budget + self.chunk)
         return Traits(retention=retention, reuse="none")

@@ -1,51 +1,55 @@
-"""Draft-based Approximate Inference for LLMs. arXiv:2506.08373, furiosa-ai/draft-based-approx-llm.
+"""SpecKV-PC, of Draft-based Approximate Inference for LLMs. arXiv:2506.08373, furiosa-ai/draft-based-approx-llm.
 
-A draft model reads the prompt first. SpecPC: its attention says which prompt tokens the large model sees at all.
-SpecKV: its look-ahead says which keys and values the large model keeps, after a sparse prefill of its own.
+SpecPC, then SpecKV: one pass of a draft model chooses the tokens that the model reads, and what it wrote ahead chooses
+which of their rows stay.
 """
 
 from dataclasses import dataclass
 
-from kvsim.traits.auxiliary import Draft
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
+from kvsim.traits.draft import DraftFirst, VotesAmong
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
-from kvsim.traits.votes import WindowVotes
 
 
 @dataclass(frozen=True)
-class SpeckvSpecpc(Paper):
-    """method: specpc or speckv; size: of the draft model, as a share of the large one (1B for 8B); tokens: of the
-    prompt that stay (1024; 256 to 1024 for speckv); window: last tokens that stay and vote (64; 32 for speckv); sparse:
-    share of pairs that speckv's prefill attends to; lookahead: tokens that its draft generates.
+class Speckvspecpc(Paper):
+    """capacity: prompt tokens kept (repository: 512); tokens: of the prompt that the model reads (2048); window: last
+    queries that vote (32); pool: neighbours that share votes (7); lookahead: tokens that the draft writes (64, assumed:
+    in the repository a whole answer); draft_window, draft_pool, neighbours, first: of the draft's choice (64, 32, 32
+    and 8); draft: the draft model (Llama 3.2 1B).
     """
 
-    method: str = "specpc"
-    size: float = 0.125
-    tokens: int = 1024
-    window: int = 64
-    sparse: float = 0.25
-    lookahead: int = 32
+    capacity: int = 512
+    tokens: int = 2048
+    window: int = 32
+    pool: int = 7
+    lookahead: int = 64
+    draft_window: int = 64
+    draft_pool: int = 32
+    neighbours: int = 32
+    first: int = 8
+    draft: str = "llama-3.2-1b"
 
-    title = "SpecKV and SpecPC"
+    title = "SpecKV-PC"
     arxiv = "2506.08373"
     repo = "furiosa-ai/draft-based-approx-llm"
 
     def __post_init__(self) -> None:
-        require(self.method in ("specpc", "speckv"), f"method must be specpc or speckv, but got {self.method!r}")
-        require(0 < self.size < 1, f"size must be in (0, 1), but got {self.size}")
-        require(
-            self.tokens > self.window >= 1, f"tokens must be more than window ({self.window}), but got {self.tokens}"
-        )
-        require(0 < self.sparse <= 1, f"sparse must be in (0, 1], but got {self.sparse}")
-        require(self.lookahead >= 1, f"lookahead must be at least 1, but got {self.lookahead}")
+        for name in ("window", "pool", "lookahead", "draft_window", "draft_pool"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1, but got {getattr(self, name)}")
+        for name in ("neighbours", "first"):
+            require(getattr(self, name) >= 0, f"{name} must be at least 0, but got {getattr(self, name)}")
+        require(self.capacity > self.window, f"capacity must be more than window ({self.window})")
+        require(self.tokens >= self.capacity, f"tokens must be at least capacity ({self.capacity}), got {self.tokens}")
 
     def traits(self, fidelity: Fidelity) -> Traits:
-        """Both fidelities are one."""
-        budget = Budget(self.tokens)
-        if self.method == "specpc":
-            return Traits(
-                retention=Budgeted(budget, recent=self.window), prefill=Draft(self.size, self.tokens), reuse="none"
-            )
-        draft = Draft(self.size, sparse=self.sparse, lookahead=self.lookahead)
-        return Traits(retention=Budgeted(budget, WindowVotes(self.window, 7)), prefill=draft, reuse="none")
+        """As of its two parts."""
+        prefill = DraftFirst(
+            self.draft, self.lookahead, self.tokens, self.draft_window, self.draft_pool, self.neighbours, self.first,
+            appends=True,
+        )  # fmt: skip
+        votes = VotesAmong(self.window + self.lookahead, self.pool, among=self.tokens)
+        return Traits(
+            retention=Budgeted(Budget(self.capacity), votes, recent=self.window), prefill=prefill, reuse="none"
+        )
