@@ -61,7 +61,7 @@ def test_peer_links_have_curves_of_their_own() -> None:
 
 
 def test_ways_to_copy_over_a_measured_link() -> None:
-    """Pages cost a copy each; one strided copy and a gathering kernel run at the link's pace, pageable memory does not."""
+    """Pages cost a copy each; one strided copy and a gathering kernel keep the link's pace, pageable memory not."""
     size, took = 4 << 20, {}
     for way in ("pinned", "pageable", "pages", "rows", "gather"):
         took[way] = float(kvsim.op("copy", hw="h100", lane="h2d", bytes=size, way=way, pieces=1024).seconds)
