@@ -23,11 +23,7 @@ def plans(chip: str) -> list[Plan]:
         plan("attention_decode", "bf16", "SDPA cuDNN"),
         plan("attention_prefill", "bf16", VARLEN, "query_tiles"),
         plan("attention_prefill", "bf16", "SDPA cuDNN", "query_tiles"),
-        Plan(
-            chip, "elementwise", "bf16", "PyTorch's add", ("elementwise.csv",), origin,
-            where={"l2": "cold", "kernel": "add"},
-        ),
-    ]  # fmt: skip
+    ]
 
 
 def copies(link: str) -> list[Plan]:
