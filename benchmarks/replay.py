@@ -40,7 +40,14 @@ def main() -> None:
     if AZURE.exists():
         for policy in ("full", "headinfer", "kivi", "snapkv"):
             timed(f"azure code, h100, {policy}", first, AZURE, hw="h100", model="llama-3-8b", policy=policy)
-        timed("mooncake conversation, 8 x h100", first, MOONCAKE, hw="h100", model="llama-3-8b", replicas=8)
+        eight = {"model": "llama-3-8b", "replicas": 8}
+        timed("mooncake conversation, 8 x h100", first, MOONCAKE, hw="h100", **eight)
+        for tiers in ("dram", "dram+flash", "dram:bytes=64GB:writes=back+flash:writes=back"):
+            name = f"... {tiers}"
+            timed(name, first, MOONCAKE, hw="h100+2nvme", settings={"tiers": tiers}, **eight)
+        shared = {"tiers": "dram:bytes=200GB:shared=true+flash:shared=true"}
+        one_host = {"model": "llama-3-8b", "tp": 1}
+        timed("... one host, shared dram+flash", first, MOONCAKE, hw="h100x8+2nvme", settings=shared, **one_host)
     else:
         print(f"the shared traces are not at {SHARED}: set KVSIM_SHARED")
     for count in (10_000, 100_000, 1_000_000) if million else (10_000, 100_000):

@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from kernels_ref.cases import Case, Work
 from kernels_ref.compact import compact
-from kernels_ref.configs import Config
+from kernels_ref.configs import Config, pick_suffix
 from kernels_ref.decode import decode, multiprocessors
 from kernels_ref.prefix import decode_shared, in_one_piece, in_pages
 from kernels_ref.ragged import CONFIG, decode_ragged, plan
@@ -125,8 +125,8 @@ def ragged(batch: int, kv_heads: int, group: int, mean_tokens: int) -> Work:
 
 
 def shared(batch: int, kv_heads: int, group: int, prefix: int, suffix: int, pages: bool = False) -> Work:
-    """Shared-prefix decode, bf16, dim 128: the prefix in one piece, or in `pages` like the suffixes. Peers do less: the
-    prefix part alone, over contiguous keys."""
+    """Shared-prefix decode, bf16, dim 128: the prefix in one piece, or in `pages` like the suffixes. Peers do less:
+    each part alone by the same kernels, and the prefix part by PyTorch's over all keys at once."""
     dim = 128
     q = random(batch, kv_heads * group, dim)
     kv_bytes = 2 * (prefix + batch * suffix) * kv_heads * dim * 2
@@ -145,7 +145,12 @@ def shared(batch: int, kv_heads: int, group: int, prefix: int, suffix: int, page
 
     tall = q.view(kv_heads, batch * group, dim)
     alone = [[x[None] for x in piece] for piece in pieces]
-    peers = {f"prefix_only_{k}": v for k, v in torch_peers(tall[None], alone).items()}
+    none, small = full(0, batch), pick_suffix(suffix)
+    peers = {
+        "empty_suffixes": lambda i: decode_shared(q, prefixes[i], *caches[i], none),
+        "suffixes_only": lambda i: decode(q, *caches[i], n, config=small),
+        **{f"prefix_only_{k}": v for k, v in torch_peers(tall[None], alone).items()},
+    }
     return Work(launch, sets, kv_bytes + 2 * q.nbytes, 4 * batch * kv_heads * group * (prefix + suffix) * dim, peers)
 
 

@@ -50,8 +50,9 @@ DEVICES: dict[str, tuple[str, type[Spec]]] = {
 
 
 def _base(name: str) -> tuple[str, int, list[str]]:
-    """`h100x8+2nvme` -> ("h100", 8, ["2nvme"])."""
-    name, *more = name.split("+")
+    """`h100x8+2nvme` -> ("h100", 8, ["2nvme"]); a file's own name may hold a plus."""
+    file = re.fullmatch(r"(.+\.ya?ml)((?:\+[^+/]*)*)", name)
+    name, *more = [file[1], *file[2].split("+")[1:]] if file else name.split("+")
     many = re.fullmatch(r"(.+?)x([1-9]\d*)", name)
     return (many[1], int(many[2]), more) if many and many[1] in names("hardware/systems") else (name, 1, more)
 

@@ -21,6 +21,7 @@ class Cache:
     all that was seen, unless a policy drops some.
     """
 
+    follows_chunks = False  # whether `after` does anything
     graphed = True  # whether steps that only decode can be captured
 
     def __init__(self, decoder: Decoder, page: int, widths: Several[int]) -> None:
@@ -228,7 +229,7 @@ class Cache:
         else:
             whole = self.joined(layer, k, v)
             out = attend(q, *whole, batch.all_runs)[0]
-        for i, chunk in enumerate(batch.chunks):
+        for i, chunk in enumerate(batch.chunks if self.follows_chunks else ()):
             at = slice(*(batch.all_runs or batch.new_runs).keys[i : i + 2])
             mine = slice(*batch.new_runs.queries[i : i + 2])
             self.after(layer, chunk, q[mine], whole[0][at], whole[1][at])

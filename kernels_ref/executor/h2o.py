@@ -22,6 +22,7 @@ class H2o(Paged):
     """`heavy` and `recent`: shares of the prompt that stay. Each row has a score, float32."""
 
     shares = False
+    follows_chunks = True
 
     def __init__(
         self, decoder: Decoder, page: int, pages: int, widths: Several[int], heavy: float, recent: float
@@ -39,7 +40,7 @@ class H2o(Paged):
     def randomize(self) -> None:
         """Scores too."""
         super().randomize()
-        self.scores.uniform_()
+        self.scores.uniform_(generator=torch.Generator(self.device).manual_seed(2))
 
     def budget(self, held: Held) -> tuple[int, int]:
         """(heavy, recent) places of a sequence, by its prompt."""

@@ -27,6 +27,8 @@ from kvsim.errors import UserError
 class Kivi(InPages):
     """`rows` sequences at most, `bits` a code, groups of `group`."""
 
+    follows_chunks = True
+
     def __init__(
         self, decoder: Decoder, page: int, pages: int, widths: Several[int], rows: int, bits: int, group: int
     ) -> None:
@@ -55,13 +57,14 @@ class Kivi(InPages):
 
     def randomize(self) -> None:
         """Random codes, scales and young rows."""
+        generator = torch.Generator(self.device).manual_seed(2)
         for packed in self.packed:
             for field, x in zip(fields(packed)[2:], packed.tensors, strict=True):
                 if field.name.endswith("codes"):
-                    x.random_(-(2**15), 2**15 - 1)
+                    x.random_(-(2**15), 2**15 - 1, generator=generator)
                 else:
-                    x.normal_(0.0, 0.3)
-        self.young.normal_()
+                    x.normal_(0.0, 0.3, generator=generator)
+        self.young.normal_(generator=generator)
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 

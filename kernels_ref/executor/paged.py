@@ -24,6 +24,7 @@ class Paged(InPages):
         size = (shape.layers, 2, pages, shape.kv_heads, page, shape.dim)
         self.store = torch.zeros(size, dtype=torch.uint8 if fp8 else kind, device=self.device).view(kind)
         self.scales = torch.ones(shape.layers, 2, device=self.device) if fp8 else None  # as vLLM's, uncalibrated
+        self._pages = [(self.store[layer, 0], self.store[layer, 1]) for layer in range(shape.layers)]
         self.page_bytes = self.store.nbytes // pages if pages else 0
 
     def stores(self) -> list[torch.Tensor]:
@@ -32,15 +33,16 @@ class Paged(InPages):
 
     def randomize(self) -> None:
         """Normal rows, drawn in pieces."""
+        generator = torch.Generator(self.device).manual_seed(2)
         flat = self.store.view(-1)
         for piece in flat.split(1 << 28):
-            piece.copy_(torch.randn(len(piece), dtype=torch.float16, device=self.device))
+            piece.copy_(torch.randn(len(piece), dtype=torch.float16, device=self.device, generator=generator))
 
     # -- attention ----------------------------------------------------------------------------------------------------
 
     def pages_of(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a layer [pages, kv_heads, page, dim]."""
-        return self.store[layer, 0], self.store[layer, 1]
+        return self._pages[layer]
 
     def _scales(self, layer: int) -> torch.Tensor | None:
         return None if self.scales is None else self.scales[layer]

@@ -80,22 +80,22 @@ def drawn(count: int, per_s: float, prompt: int, output: int, seed: int) -> Call
 
 
 REPLAYS = (
-    Replay("azure-code", azure(range(600, 810)), settings={"kv_blocks": 12_000}),
+    Replay("azure-code", azure(range(600, 710)), settings={"kv_blocks": 12_000}),
     Replay(
         "kivi-pressure",
-        drawn(130, 12.0, 900, 150, 1),
+        drawn(70, 12.0, 900, 150, 1),
         "kivi",
         {"kv_blocks": 128, "block_tokens": 128, "preemption": "swap", "max_num_seqs": 64},
     ),
     Replay(
         "snapkv-pressure",
-        drawn(90, 9.0, 1200, 350, 2),
+        drawn(30, 9.0, 1200, 300, 3),
         "snapkv:capacity=512",
-        {"kv_blocks": 620, "preemption": "swap", "max_num_seqs": 64},
+        {"kv_blocks": 420, "preemption": "swap", "max_num_seqs": 64},
     ),
-    Replay("mooncake", mooncake(range(1500), 150, 50, 33.0), settings={"kv_blocks": 16_000, "max_num_seqs": 64}),
-    Replay("headinfer-pressure", drawn(30, 3.0, 3500, 110, 6), "headinfer", {"kv_blocks": 1700, "max_num_seqs": 12}),
-    Replay("azure-code-dense", azure(range(600, 810), 2.6), settings={"kv_blocks": 12_000}),
+    Replay("mooncake", mooncake(range(1500), 150, 28, 18.0), settings={"kv_blocks": 16_000, "max_num_seqs": 64}),
+    Replay("headinfer-pressure", drawn(10, 6.0, 5000, 10, 6), "headinfer", {"kv_blocks": 1024, "max_num_seqs": 12}),
+    Replay("azure-code-dense", azure(range(600, 710), 2.6), settings={"kv_blocks": 12_000}),
     Replay("long-outputs", drawn(70, 8.0, 150, 800, 4), settings={"kv_blocks": 12_000, "max_num_seqs": 128}),
     Replay(
         "full-pressure",
@@ -107,5 +107,6 @@ REPLAYS = (
 _FEW = {"max_num_batched_tokens": 64, "max_num_seqs": 4}
 TINY = (
     Replay("drawn", drawn(3, 200.0, 20, 4, 1), settings={"kv_blocks": 30, **_FEW}),
+    Replay("short", drawn(1, 200.0, 4, 3, 3), settings={"kv_blocks": 30, **_FEW}),
     Replay("headinfer", drawn(2, 200.0, 16, 3, 2), "headinfer", {"kv_blocks": 32, **_FEW}),
 )

@@ -11,7 +11,7 @@ import triton
 
 COLUMNS = (
     "model", "policy", "block", "phase", "decodes", "chunks", "tokens", "padded", "width_tokens", "graphed", "seconds",
-    "noise", "alone_s", "wall_s", "first_s", "clock_mhz", "before_bytes", "peak_bytes", "kv_bytes",
+    "noise", "alone_s", "wall_s", "first_s", "setup_s", "clock_mhz", "before_bytes", "peak_bytes", "kv_bytes",
     "kv_predicted_bytes", "weight_bytes",
 )  # fmt: skip
 
@@ -32,12 +32,12 @@ def origin(device: str) -> dict[str, str]:
 
 
 class Csv:
-    """Appends rows to a file that begins with its columns; each is flushed. `origin` is added to every row."""
+    """Appends rows to a file that begins with its columns; each is flushed. `origin` is added to rows without one."""
 
     def __init__(self, path: Path, columns: Sequence[str], origin: Mapping[str, str]) -> None:
         self._file = path.open("w", newline="", encoding="utf-8")
         self._origin = origin
-        self._writer = csv.DictWriter(self._file, [*columns, *origin])
+        self._writer = csv.DictWriter(self._file, [*columns, *origin], extrasaction="ignore")
         self._writer.writeheader()
 
     def __enter__(self) -> "Csv":
@@ -48,5 +48,5 @@ class Csv:
 
     def add(self, row: Mapping[str, object]) -> None:
         """Write one row."""
-        self._writer.writerow({**row, **self._origin})
+        self._writer.writerow({**self._origin, **row})
         self._file.flush()

@@ -1,10 +1,16 @@
-"""Runs one step's batch on the device and times it: captured in a CUDA graph where it only decodes, else as it is."""
+"""Runs one step's batch on the device and times it: captured in a CUDA graph where it only decodes, else as it is.
+
+The GPU's time is wanted, without what the host takes to launch a short step kernel by kernel: the GPU is kept waiting
+before the first event while the host runs ahead. What the host took is in `wall_s`.
+"""
 
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 
@@ -29,6 +35,14 @@ class Captured:
 
     graph: torch.cuda.CUDAGraph
     tokens: torch.Tensor
+    rows: torch.Tensor | None  # which emit: read by the graph
+
+
+T = TypeVar("T")
+MOST_FAILURES = 3  # captures that fail in a row before no more are tried
+SHORT_TOKENS = 1500  # steps up to so many rows are over before the host has launched them
+MOST_AHEAD_S = 0.06
+CYCLES_PER_S = 1.9e9  # of a GPU's clock, about
 
 
 class Runner:
@@ -40,8 +54,10 @@ class Runner:
         self.graph_sizes = tuple(sorted(graph_sizes)) if self.gpu and cache.graphed else ()
         self.staging = Staging(str(decoder.device), integers)
         self._graphs: dict[tuple[int, ...], Captured | None] = {}
-        self._memory: tuple[int, int] | None = None
-        self._compiled: set[tuple[int, int]] = set()
+        self._anchor: torch.cuda.CUDAGraph | None = None  # graphs share its memory, which is gone once none has it
+        self._failures = 0  # captures that failed in a row
+        self._issue_s = 0.02  # what the host takes to launch a step kernel by kernel, of late
+        self._compiled: set[tuple[int, int, int]] = set()
         self._side: torch.cuda.Stream | None = None
         self.capture_s = 0.0
         self.logits: torch.Tensor | None = None  # of the last step that ran without a graph
@@ -63,6 +79,9 @@ class Runner:
         count = self.staging.place(batch)
         rows = self._rows(batch) if captured is None else None
         clock = _events() if self.gpu else _host_clock()
+        if self.gpu and captured is None and batch.tokens <= SHORT_TOKENS:
+            torch.cuda._sleep(int(CYCLES_PER_S * min(MOST_AHEAD_S, 1.3 * self._issue_s)))
+        issued = time.perf_counter()
         clock[0]()
         for move in batch.moves:
             move()
@@ -75,6 +94,8 @@ class Runner:
         else:
             found = self.staging.device[:0]
         clock[1]()
+        if captured is None and batch.tokens <= SHORT_TOKENS:
+            self._issue_s = max(time.perf_counter() - issued, 0.9 * self._issue_s)
         tokens = found[: len(batch.emitting)].tolist()
         gpu_s = clock[2]()
         batch.moves.clear()
@@ -82,9 +103,9 @@ class Runner:
 
     def series(self, batch: Batch, times: int) -> list[float]:
         """GPU seconds of a batch run `times` times back to back: what the host needs to launch it shows once only."""
-        if not self.gpu:
-            return [self.run(batch).gpu_s for _ in range(times)]
         captured = self._captured(batch)
+        if not self.gpu or (captured is None and batch.tokens <= SHORT_TOKENS):
+            return [self.run(batch).gpu_s for _ in range(times)]
         self.cache.batch = batch
         self.staging.send(self.staging.place(batch))
         rows = self._rows(batch) if captured is None else None
@@ -103,17 +124,17 @@ class Runner:
     def _rows(self, batch: Batch) -> torch.Tensor | None:
         """Rows that emit, on the device; None for all."""
         rows = batch.emitting
-        if len(rows) == batch.tokens:
+        if len(rows) == batch.tokens or not batch.chunks:
             return None
         return torch.tensor(rows, dtype=torch.int64, device=self.decoder.device)
 
     def _compile(self, batch: Batch) -> None:
         """Let the kernels of a new size of decodes be compiled before they are timed: one layer of nothing."""
-        key = (batch.padded, batch.width)
+        key = (batch.padded, batch.width, -1)
         if not self.gpu or not self.cache.graphed or not batch.padded or key in self._compiled:
             return
         begun = time.perf_counter()
-        blank = self.cache.blank(*key, 1)
+        blank = self.cache.blank(batch.padded, batch.width, 1)
         self.staging.send(self.staging.place(blank))
         shape = self.decoder.shape
         self.cache.attend(0, torch.zeros(batch.padded, shape.qkv_rows, dtype=shape.dtype, device=self.decoder.device))
@@ -136,16 +157,27 @@ class Runner:
             key = (batch.padded, batch.width, batch.variant)
         else:
             return None
-        if key not in self._graphs:
+        if key not in self._graphs and self._failures < MOST_FAILURES:
             begun = time.perf_counter()
             try:
                 self._graphs[key] = self._capture(batch if batch.frozen else self.cache.blank(*key))
+                self._failures = 0
             except (RuntimeError, AssertionError) as failure:  # the step then runs without
                 self._graphs[key] = None
+                self._failures += 1
+                self._recover()
                 print(f"no graph of {key}: {failure}".split("\n")[0], file=sys.stderr, flush=True)
             self._spent = time.perf_counter() - begun
             self.capture_s += self._spent
-        return self._graphs[key]
+        return self._graphs.get(key)
+
+    def _recover(self) -> None:
+        """A capture that could not begin leaves the random generator waiting for its end: give it another state."""
+        with suppress(Exception):
+            generator = torch.cuda.default_generators[self.decoder.device.index or 0]
+            generator.graphsafe_set_state(generator.clone_state())
+        with suppress(Exception):
+            torch.cuda.synchronize()
 
     def forget(self, batch: Batch) -> None:
         """Let go of a frozen batch's graph."""
@@ -159,21 +191,33 @@ class Runner:
         torch.cuda.synchronize()
         side = self._side = self._side or torch.cuda.Stream()  # one for all: cuBLAS keeps a workspace for each
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                self.decoder.next_tokens(ids, self.cache)
+        key, rows = (batch.padded, batch.width, len(batch.chunks)), self._rows(batch)
+        if not batch.frozen or key not in self._compiled:  # a frozen batch of a known size has its kernels
+            with torch.cuda.stream(side):
+                for _ in range(1 if batch.frozen else 2):
+                    self.decoder.next_tokens(ids, self.cache, rows)
+            self._compiled.add(key)
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(side):  # `torch.cuda.graph` would also empty the allocator's cache each time
-            graph.capture_begin(*(() if self._memory is None else (self._memory,)), capture_error_mode="thread_local")
-            try:
-                tokens, _ = self.decoder.next_tokens(ids, self.cache)
-            finally:
-                graph.capture_end()
+        if self._anchor is None:
+            self._anchor, _ = _record(side, None, lambda: torch.zeros(1, device=self.decoder.device))
+        graph, (tokens, _) = _record(side, self._anchor.pool(), lambda: self.decoder.next_tokens(ids, self.cache, rows))
         torch.cuda.synchronize()
-        self._memory = self._memory or graph.pool()
-        return Captured(graph, tokens)
+        return Captured(graph, tokens, rows)
+
+
+def _record(
+    stream: torch.cuda.Stream, memory: tuple[int, int] | None, work: Callable[[], T]
+) -> tuple[torch.cuda.CUDAGraph, T]:
+    """Captures `work` on a stream; `torch.cuda.graph` would also empty the allocator's cache each time."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        graph.capture_begin(*(() if memory is None else (memory,)), capture_error_mode="thread_local")
+        try:
+            made = work()
+        finally:
+            graph.capture_end()
+    return graph, made
 
 
 Timer = tuple[Callable[[], None], Callable[[], None], Callable[[], float]]

@@ -18,6 +18,7 @@ class Snapkv(Paged):
     """`capacity` tokens of a prompt stay, its last `window` among them; then everything that is generated."""
 
     shares = False
+    follows_chunks = True
 
     def __init__(
         self, decoder: Decoder, page: int, pages: int, widths: Several[int], capacity: int, window: int

@@ -112,12 +112,12 @@ def _full(model: str, every: int) -> list[Case]:
 def grid(models: Sequence[str]) -> list[Case]:
     """All cases: of the first model every policy, of others about half of it; what matters least comes last."""
     first, *others = models
-    cases = _full(first, 1) + [case for text in KEPT for case in _of_policy(first, text, 1)]
+    cases = _full(first, 1) + [case for text in KEPT for case in _of_policy(first, text, 1)] + _hosted(first)
     later = []
     for model in others:
         cases += _full(model, 2)
         later = [case for text in KEPT if ":" not in text for case in _of_policy(model, text, 2)] + later
-    return [*cases, *_hosted(first), *later]
+    return [*cases, *later]
 
 
 TINY = """\

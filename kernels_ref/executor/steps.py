@@ -6,11 +6,15 @@ back to back, taken twice (`noise`: relative difference); `wall_s` is one run al
 """
 
 import argparse
+import csv
 import gc
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -22,7 +26,7 @@ from kernels_ref.executor.decoder import Decoder
 from kernels_ref.executor.interpreted import INTERPRETED, repair
 from kernels_ref.executor.policies import Room, cache_of
 from kernels_ref.executor.rows import COLUMNS, Csv, origin
-from kernels_ref.executor.runner import Runner
+from kernels_ref.executor.runner import SHORT_TOKENS, Runner
 from kernels_ref.executor.stepgrid import Case, grid, tiny_grid
 from kernels_ref.executor.torch_executor import Options, decoder_of
 from kernels_ref.executor.warmup import step_of, words
@@ -31,6 +35,7 @@ from kvsim.specs.model import Model
 from kvsim.traits.layout import Layout
 from kvsim.traits.policy import policy
 
+COMPILE_S = 45.0
 SERIES_S = 0.25  # about how long a series runs, but for three runs at least
 HOST_BYTES = 40e9  # of pinned memory
 SPARE_BYTES = 20e9  # of the GPU's memory, for activations, graphs and fragments
@@ -73,10 +78,14 @@ class Bench:
         step = step_of(case.decodes, case.chunks, self.cache)
         padded = self.runner.padded(len(step.decoding), len(step.chunks))
         batch: Batch = self.cache.prepare(step, self.words, padded)  # type: ignore[arg-type]
-        batch.frozen = gpu and not self.cache.graphed and not case.chunks
+        batch.frozen = gpu and not self.cache.graphed
         held = sum(self.cache.held_bytes(one) for one in self.cache.held.values())
         try:
+            begun = time.perf_counter()
             first = self.runner.run(batch)
+            setup_s = time.perf_counter() - begun - first.wall_s
+            if not times:
+                return {}
             if gpu:
                 torch.cuda.reset_peak_memory_stats()
             alone = self.runner.run(batch)
@@ -98,6 +107,7 @@ class Bench:
             "alone_s": f"{alone.gpu_s:.6g}",
             "wall_s": f"{alone.wall_s:.6g}",
             "first_s": f"{first.wall_s:.4g}",
+            "setup_s": f"{setup_s:.4g}",
             "before_bytes": before,
             "peak_bytes": peak,
             "kv_bytes": held,
@@ -112,14 +122,54 @@ def benches(cases: list[Case]) -> Iterator[tuple[str, str, list[Case]]]:
         yield model, text, list(found)
 
 
-def measure(cases: list[Case], out: Path, budget_s: float, options: Options, times: int) -> list[dict[str, object]]:
+def table_of(path: Path | None) -> list[dict[str, str]]:
+    """The rows of a table of steps, but for short ones that an earlier version timed with the host's gaps."""
+    if path is None:
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if row["graphed"] == "1" or int(row["tokens"]) > SHORT_TOKENS]
+
+
+def without(cases: list[Case], rows: list[dict[str, str]]) -> list[Case]:
+    """Cases that are not among these rows."""
+    names = ("model", "policy", "decodes", "chunks")
+    known = {tuple(row[name] for name in names) for row in rows}
+    return [case for case in cases if tuple(case.columns()[name] for name in names) not in known]
+
+
+def precompile(cases: list[Case], processes: int, out: Path, wait_s: float) -> None:
+    """Triton's cache on disk is filled by processes that run the same steps with a single layer each."""
+    groups = list(dict.fromkeys((case.model, case.policy) for case in cases))[:processes]
+    running = []
+    for number, (model, text) in enumerate(groups):
+        command = [sys.executable, "-m", "kernels_ref.executor.steps", "--compile-only", "--models", model]
+        command += ["--groups", f"{model},{text}", "--out", str(out / f"compile{number}")]
+        log = (out / f"compile{number}.log").open("w")
+        running.append(subprocess.Popen(command, stdout=log, stderr=log))
+    deadline_s = time.perf_counter() + wait_s
+    for process in running:
+        try:
+            process.wait(max(0.1, deadline_s - time.perf_counter()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def measure(
+    cases: list[Case], out: Path, budget_s: float, options: Options, times: int, have: Sequence[dict[str, str]] = ()
+) -> list[dict[str, object]]:
     """Measure cases until the time is up; every row is on disk when the next begins."""
     begun, rows = time.perf_counter(), []
     decoder: Decoder | None = None
     name = ""
+    out.mkdir(parents=True, exist_ok=True)
     with Csv(out / "steps.csv", COLUMNS, origin(options.device)) as table:
+        for row in have:
+            table.add(row)
         for model, text, mine in benches(cases):
             spec = find.model(model)
+            if options.layers:
+                spec = spec.model_copy(update={"layers": options.layers, "vocab": 1024})
             mine = [case for case in mine if fits(case, spec, options)]
             if not mine or time.perf_counter() - begun > budget_s:
                 print(f"{model} {text}: {len(mine)} steps left out, the time is up", flush=True)
@@ -200,20 +250,39 @@ def main() -> int:
     parser.add_argument("--policies", default="", help="comma-separated parts of policies' names (default: all)")
     parser.add_argument("--budget-s", type=float, default=150.0)
     parser.add_argument("--times", type=int, default=9, help="runs of a series")
+    parser.add_argument("--have", type=Path, help="a steps.csv whose rows are kept, not measured again")
+    parser.add_argument("--precompile", type=int, default=0, metavar="N", help="first compile in up to N processes")
+    parser.add_argument("--groups", default="", help="only these: model,policy;model,policy")
+    parser.add_argument("--compile-only", action="store_true", help="run every step once, with a single layer")
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU: to see that it runs")
-    arguments = parser.parse_args()
+    arguments, started = parser.parse_args(), time.perf_counter()
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.tiny:
         repair()
         cases, options = tiny_grid(arguments.out), Options(device="cpu", fused=INTERPRETED)
     else:
         cases, options = grid(arguments.models.split(",")), Options()
+    have = table_of(arguments.have)
+    cases = without(cases, have)
     wanted = [word for word in arguments.policies.split(",") if word]
     cases = [case for case in cases if not wanted or any(word == case.policy.split(":")[0] for word in wanted)]
+    if arguments.groups:
+        groups = {tuple(group.split(",", 1)) for group in arguments.groups.split(";")}
+        cases = [case for case in cases if (case.model, case.policy) in groups]
+    if arguments.compile_only:
+        options = replace(options, layers=1)
+    if arguments.precompile:
+        begun = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            precompile(cases, arguments.precompile, Path(folder), COMPILE_S)
+        print(f"compiled in {time.perf_counter() - begun:.0f} s", flush=True)
     gc.disable()  # a collection would show in a step
     with torch.inference_mode():
-        rows = measure(cases, arguments.out, arguments.budget_s, options, 2 if arguments.tiny else arguments.times)
-    show(rows)
+        times = 2 if arguments.tiny else 0 if arguments.compile_only else arguments.times
+        left_s = arguments.budget_s - (time.perf_counter() - started)
+        rows = measure(cases, arguments.out, left_s, options, times, have)
+    if not arguments.compile_only:
+        show(rows)
     return 0
 
 

@@ -7,7 +7,6 @@ import torch
 
 from kernels_ref.executor.batch import Held
 from kernels_ref.executor.decoder import Decoder
-from kernels_ref.executor.interpreted import INTERPRETED, repair
 from kernels_ref.executor.parallel import Alone, Group, of_environment
 from kernels_ref.executor.policies import WIDTH_TOKENS, Room, cache_of
 from kernels_ref.executor.runner import Ran, Runner
@@ -30,6 +29,7 @@ class Options:
         device: "cuda" or "cpu". dtype: instead of the model's. seed: of random weights. named: weights instead.
         fused: Triton kernels; None: where there is a GPU. decoder: made before, for another run of the same model.
         group: the chips of a tensor-parallel replica. prompts: tokens of requests, instead of made-up ones.
+        layers: of the model, instead of its own; 0 for those.
         check: after each step compare the bytes that every sequence holds with the cost side's.
         clock: seconds that a step counts for, instead of what it took.
         on_step: called with each step and what it took.
@@ -44,6 +44,7 @@ class Options:
     group: Group = field(default_factory=Alone)
     prompts: dict[int, list[int]] | None = None
     widths: tuple[int, ...] = WIDTH_TOKENS
+    layers: int = 0
     check: bool = False
     clock: Callable[[Step, Ran], float] | None = None
     on_step: Callable[[Step, Ran], None] | None = None
@@ -68,9 +69,7 @@ def factory(pairs: list[str]) -> ExecutorFactory:
         raise unknown("device", chosen.device, ("cpu", "cuda"), "executor torch")
     _check_device(chosen.device)
     group, device = of_environment(chosen.device)
-    if device == "cpu":
-        repair()
-    options = Options(device, seed=chosen.seed, group=group, fused=None if device != "cpu" else INTERPRETED)
+    options = Options(device, seed=chosen.seed, group=group)
     return lambda simulation, replica: TorchExecutor(simulation, replica, options)
 
 
@@ -117,7 +116,9 @@ class TorchExecutor:
         batch = self.cache.prepare(step, self.texts, padded)
         if self.options.check:
             self._check(step)
+        batch.frozen = self.runner.gpu and not self.cache.graphed and batch.tokens > 0
         ran = self.runner.run(batch)
+        self.runner.forget(batch)
         decoding = [step.decoding[i] for i in batch.order]
         emitting = [*decoding, *(seq for seq, c in zip(step.chunks, batch.chunks, strict=True) if c.last)]
         for seq, token in zip(emitting, ran.tokens, strict=True):

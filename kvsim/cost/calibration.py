@@ -13,13 +13,17 @@ from kvsim.cost.curves.gemm import GemmCurve
 from kvsim.cost.curves.paged import PagedDecodeCurve
 from kvsim.cost.curves.passes import PassCurve
 from kvsim.cost.curves.prefill import PrefillCurve
+from kvsim.cost.curves.queries import QueryTileCurve
+from kvsim.cost.curves.tiles import TileGemmCurve
 from kvsim.specs.load import Spec
 
 CURVES: dict[str, type[Any]] = {  # a class of Ops has a form of its own name, kernels that work otherwise have theirs
     "gemm": GemmCurve,
+    "tile_gemm": TileGemmCurve,
     "attention_decode": DecodeCurve,
     "paged_decode": PagedDecodeCurve,
     "attention_prefill": PrefillCurve,
+    "query_tiles": QueryTileCurve,
     "all_reduce": AllReduceCurve,
     "copy": CopyCurve,
     "elementwise": PassCurve,

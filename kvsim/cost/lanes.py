@@ -69,7 +69,9 @@ def missing(lane: str, machine: str) -> UserError:
 
 def _processors(cpu: Cpu, memory_bytes_per_s: float, chips: int) -> Lane:
     def by_shape(shape: Mapping[str, Any]) -> float:
-        return cpus.bytes_per_s(cpu, memory_bytes_per_s, shape.get("row_bytes"), shape.get("numa_aware", True))
+        return cpus.bytes_per_s(
+            cpu, memory_bytes_per_s, shape.get("row_bytes"), shape.get("numa_aware", True), shape.get("threads", 0)
+        )
 
     flops = cpu.flops / chips
     stream, reached = cpus.MEMORY_SHARE * memory_bytes_per_s, cpu.flops_share * flops

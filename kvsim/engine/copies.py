@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from kvsim.engine.prefix import Run
 from kvsim.traits.eviction import Order
 
 Piece = tuple[int, int, int]  # (run, blocks that are there, blocks wanted): the transfer of their difference
@@ -47,6 +48,16 @@ class Copies:
         """The same with those on their way."""
         pinned = self._pinned.get(name)
         return pinned[1] if pinned else self._idle.get(name, 0)
+
+    def lacking(self, runs: Iterable[Run]) -> list[Piece]:
+        """What is neither here nor on its way, of these runs."""
+        pinned, idle, pieces = self._pinned, self._idle, []
+        for name, blocks in runs:
+            entry = pinned.get(name)
+            have = entry[1] if entry else idle.get(name, 0)
+            if have < blocks:
+                pieces.append((name, have, blocks))
+        return pieces
 
     def touch(self, names: Iterable[int]) -> None:
         """Runs are used: none of them is the next to go, the last of them the one that stays longest."""

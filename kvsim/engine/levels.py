@@ -52,12 +52,14 @@ class Levels:
 
     Attributes:
         lanes: [bytes, busy seconds] by lane, of one chip's share of what has arrived.
+        on_transfer: told each that has ended: its road, when it began, and its bytes.
     """
 
     def __init__(self, levels: Sequence[Level], network: Network, block_bytes: int) -> None:
         self.levels, self.network, self.block_bytes = levels, network, block_bytes
         self.tallies = [Tally() for _ in levels]
         self.lanes: dict[str, list[float]] = {}
+        self.on_transfer: Callable[[Road, float, int], None] | None = None
 
     def turn(self, request: int) -> None:
         """What follows is for this request: some orders of eviction go by it."""
@@ -66,9 +68,11 @@ class Levels:
 
     def send(self, road: Road, pieces: Sequence[Piece], on_end: Callable[[], None]) -> Flow:
         """Copy pieces along a road; `on_end` is called when all of them have arrived."""
-        bytes_ = blocks_of(pieces) * self.block_bytes
+        bytes_, begun_s = blocks_of(pieces) * self.block_bytes, self.network.clock.now
 
         def end() -> None:
+            if self.on_transfer:
+                self.on_transfer(road, begun_s, bytes_)
             for lane, busy_s in road.lanes:
                 entry = self.lanes.setdefault(lane, [0, 0.0])
                 entry[0] += bytes_

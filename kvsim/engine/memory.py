@@ -180,6 +180,7 @@ class Memory:
             self._share(seq)
             if self.tiers:
                 self.tiers.writes.filled(seq.index, runs)
+                seq.filled = max(0, len(runs) - 1)  # its last run may yet grow
 
     def release(self, seq: Sequence, tokens: int, home: int, ended: bool = False) -> None:
         """Free a sequence whose `tokens` tokens fill `home` bytes; full blocks keep their hashes."""
@@ -194,7 +195,7 @@ class Memory:
         runs = self._runs(seq, tokens)
         cache.register(runs, seq.held)
         if self.tiers:
-            self.tiers.writes.filled(seq.index, runs)
+            self.tiers.writes.filled(seq.index, runs[seq.filled :])
         cache.release(seq.held, _own_id(seq), blocks - sum(seq.held.values()))
         seq.held = {}
         self._share(seq)

@@ -1,7 +1,7 @@
 """Ways of transfers between a machine's tiers, over links that replicas share as the machine's graph says."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import inf
 
 from kvsim.cost.devices.flash import read_bytes_per_s, write_bytes_per_s
@@ -20,11 +20,13 @@ class Road:
 
     Attributes:
         lanes: what each is called in a report, and its busy seconds a byte of one chip.
+        name: where it leads, for a timeline.
     """
 
     way: Way
     latency_s: float
     lanes: tuple[tuple[str, float], ...]
+    name: str = ""
 
     @property
     def alone_s_per_byte(self) -> float:
@@ -35,7 +37,9 @@ class Road:
 class Roads:
     """Every link of every host, made when it is first used. Replicas of one host share all but their chips' own."""
 
-    def __init__(self, machine: Machine, tp: int) -> None:
+    def __init__(self, machine: Machine, tp: int, depths: Mapping[str, int] | None = None) -> None:
+        """`depths`: transfers at once of resources by name, where it is not as many as there are."""
+        self._depths = depths or {}
         self.machine, self.tp, self.per_host = machine, tp, machine.chips // tp
         self.links: dict[tuple[str, int, str], Link] = {}
         self._of_chip = {resource.name for resource in machine.resources if resource.of_chip}
@@ -49,11 +53,13 @@ class Roads:
 
     def down(self, tier: Tier, replica: int, request_bytes: float) -> Road:
         """From a tier to HBM."""
-        return self._road(tier.read, replica, self._lanes(tier, 0), ((tier, True),), request_bytes)
+        road = self._road(tier.read, replica, self._lanes(tier, 0), ((tier, True),), request_bytes)
+        return replace(road, name=f"{tier.name} to hbm")
 
     def up(self, tier: Tier, replica: int, request_bytes: float) -> Road:
         """From HBM to a tier."""
-        return self._road(tier.write, replica, self._lanes(tier, 1), ((tier, False),), request_bytes)
+        road = self._road(tier.write, replica, self._lanes(tier, 1), ((tier, False),), request_bytes)
+        return replace(road, name=f"hbm to {tier.name}")
 
     def between(self, source: Tier, target: Tier, replica: int, request_bytes: float) -> Road:
         """From a tier to another, through host DRAM, not past a chip."""
@@ -61,7 +67,9 @@ class Roads:
         into = [hop for hop in target.write if hop.resource not in self._chips_way]
         through = self._bounce if out and into else Hop("dram", 2 * self._bounce.bytes_per_s, 0.0)
         lanes = [*([source.lanes[0]] if out else ()), *([target.lanes[1]] if into else ())]
-        return self._road((*out, through, *into), replica, lanes, ((source, True), (target, False)), request_bytes)
+        ends = ((source, True), (target, False))
+        road = self._road((*out, through, *into), replica, lanes, ends, request_bytes)
+        return replace(road, name=f"{source.name} to {target.name}")
 
     def _lanes(self, tier: Tier, way: int) -> list[str]:
         return list(dict.fromkeys((tier.lanes[way], ("h2d", "d2h")[way])))
@@ -88,7 +96,7 @@ class Roads:
     def _link(self, name: str, replica: int) -> Link:
         key = ("chip", replica, name) if name in self._of_chip else ("host", self.host(replica), name)
         if key not in self.links:
-            self.links[key] = Link(name)
+            self.links[key] = Link(name, self._depths.get(name) or inf)
         return self.links[key]
 
 

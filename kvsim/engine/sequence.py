@@ -24,6 +24,7 @@ class Sequence:
         runs: (tokens, its runs of all blocks but that of the last of so many tokens), None until they are asked for.
         held: blocks by id that it shares through the prefix cache, `shared` of them.
         swapped: bytes of its cache in a lower tier, after a preemption by swapping.
+        filled: leading runs that tiers below have been told of.
         visit: what lower tiers do for it; loaded: whether its room in HBM is allocated, and holds what they had of it.
     """
 
@@ -31,6 +32,7 @@ class Sequence:
         "chunk",
         "computed",
         "end",
+        "filled",
         "first_plan",
         "generated",
         "hbm",
@@ -64,3 +66,4 @@ class Sequence:
         self.first_plan = True  # not scheduled yet
         self.visit: Visit | None = None
         self.loaded = False
+        self.filled = 0

@@ -54,8 +54,8 @@ class Serving:
             (least_tokens), or a session's all to the one that was so at its begin (session).
         weight_dtype: of the linear layers, instead of the model's.
         tiers: of the prefix cache below HBM, nearest first, such as dram:bytes=64GB+flash:writes=back; each with
-            bytes=SIZE of a host, eviction=ORDER, writes=through|back|selective, shared=true, and
-            layout=page_first|layer_first|token_first.
+            bytes=SIZE of a host, eviction=ORDER, writes=through|back|selective, depth=TRANSFERS at once,
+            shared=true, and layout=page_first|layer_first|token_first.
         prefetch: of blocks behind the first tier. A request takes what has arrived by its turn (best_effort), waits for
             all (wait), or at most prefetch_timeout_s from its arrival (timeout); the rest arrives all the same.
         prefetch_timeout_s: longest wait for a prefetch.

@@ -38,8 +38,9 @@ class Tiering:
         """Raises UserError: the machine lacks a tier, or it has no room; the cache does not rest in HBM."""
         self._machine, self._layout, self._room, self._serving, self._pricer = machine, layout, room, serving, pricer
         self._trace = trace
-        self._network, self._roads = Network(clock), Roads(machine, layout.geo.tp)
         self._specs = tier_specs(serving.tiers)
+        depths = {machine.tier(spec.name).read[0].resource: spec.depth for spec in self._specs}
+        self._network, self._roads = Network(clock), Roads(machine, layout.geo.tp, depths)
         self._shared: dict[tuple[int, str], Copies] = {}
         home = layout.policy.placement.home
         if home != HBM:

@@ -24,6 +24,7 @@ class TierSpec:
             (back), or when a second request has used it (selective).
         layout: what is contiguous in this tier, and so one request of a transfer: a block over all layers (page_first),
             one layer's keys or values of it (layer_first), or those of one token (token_first).
+        depth: transfers that its devices serve at once, others wait their turn; 0 for all, each at its fair share.
         shared: whether all replicas of a host find what any of them wrote; remote tiers always are, between all hosts.
     """
 
@@ -32,6 +33,7 @@ class TierSpec:
     eviction: str = "lru"
     writes: str = "through"
     layout: str = "page_first"
+    depth: int = 0
     shared: bool = False
 
     def __post_init__(self) -> None:
@@ -39,6 +41,7 @@ class TierSpec:
         for key, kind in (("writes", Writes), ("layout", Order)):
             known = ", ".join(get_args(kind))
             require(getattr(self, key) in get_args(kind), f"{key} must be one of {known}, but got {getattr(self, key)}")
+        require(self.depth >= 0, f"depth must be at least 0, but got {self.depth}")
         require(not self.bytes or self.most_bytes > 0, f"bytes must be more than 0, but got {self.bytes}")
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 from kvsim.engine.copies import Copies, Piece
-from kvsim.engine.levels import Levels, blocks_of
+from kvsim.engine.levels import Levels, Tally, blocks_of
 from kvsim.engine.prefix import Run
 
 
@@ -71,17 +71,10 @@ class Writes:
         copies, tally = self._levels[number].copies, self._tallies[number]
         above = self._levels[number - 1].copies if number and not lost else None
         # what HBM fills stays there until it is written; what it or another tier loses needs the buffer
-        pieces, room = [], (self._buffer_bytes if lost else self._hbm_bytes) - self.buffered_bytes
-        for name, blocks in runs:
-            have = copies.expected(name)
-            if have >= blocks:
-                continue
-            needs = (blocks - have) * self._all.block_bytes
-            if not above and needs > room:
-                tally.dropped += blocks - have
-                continue
-            room -= needs
-            pieces.append((name, have, blocks))
+        room = (self._buffer_bytes if lost else self._hbm_bytes) - self.buffered_bytes
+        pieces = copies.lacking(runs)
+        if not above and blocks_of(pieces) * self._all.block_bytes > room:
+            pieces = self._within(pieces, room, tally)
         if not pieces:
             return
         if above:
@@ -98,6 +91,18 @@ class Writes:
             self._all.send(
                 self._levels[number].into, taken, partial(self._written, number, taken, request, above, buffered)
             )
+
+    def _within(self, pieces: list[Piece], room: float, tally: Tally) -> list[Piece]:
+        """The pieces for which a buffer has room; the others are dropped."""
+        kept = []
+        for piece in pieces:
+            needs = blocks_of((piece,)) * self._all.block_bytes
+            if needs > room:
+                tally.dropped += blocks_of((piece,))
+            else:
+                room -= needs
+                kept.append(piece)
+        return kept
 
     def _written(self, number: int, pieces: list[Piece], request: int, above: Copies | None, buffered: int) -> None:
         copies = self._levels[number].copies

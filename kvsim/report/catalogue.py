@@ -39,6 +39,28 @@ def hardware() -> list[Entry]:
     return entries
 
 
+def devices() -> list[Entry]:
+    """What `+` adds to a machine: the tier that it makes, and what one of it carries to a chip of an H100 host."""
+    entries = []
+    for name in find.device_names():
+        machine = find.machine(f"h100+{name}")
+        tier, device = machine.tiers[-1], machine.devices[-1]
+        entries.append(
+            {
+                "name": name,
+                "about": device.device.name,
+                "tier": tier.name,
+                "kind": tier.kind,
+                "capacity_bytes": tier.capacity_bytes,
+                "read_bytes_per_s": tier.read_bytes_per_s,
+                "write_bytes_per_s": tier.write_bytes_per_s,
+                "read_latency_s": tier.read_latency_s,
+                "usd": device.price_usd,
+            }
+        )
+    return entries
+
+
 def models() -> list[Entry]:
     """Shipped models, smallest first."""
     entries = []
@@ -173,4 +195,6 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
 def catalogue(kind: str) -> Entry:
     """The object that `kvsim list KIND --json` prints: {kind: [...]}; serving has its settings beside it."""
     found: Entry = {kind: KINDS[kind]()}
+    if kind == "hw":
+        return found | {"devices": devices()}
     return found | {"settings": settings()} if kind == "serving" else found

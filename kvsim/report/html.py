@@ -10,7 +10,8 @@ from kvsim.report.labels import GPU_TIME, LANES, LATENCIES, PERCENTILES, TIERS
 from kvsim.report.markup import Html
 from kvsim.report.page import answer, beside, bullets, command, entry, figure, figures, page, paragraph, section, table
 from kvsim.report.record import Record
-from kvsim.report.words import amount, digits, percent, plural, seconds
+from kvsim.report.tierwords import tier_sentences
+from kvsim.report.words import amount, capital, digits, percent, plural, seconds
 
 _SHOWN = (0.5, 0.99)
 _SPENT = {"prefill": "in prefill", "decode": "in decode", "read again": "being read again"}
@@ -31,6 +32,8 @@ def run_page(report: Report, record: Record, provenance: Mapping[str, Any]) -> s
         sections += [_memory(report, record), _hardware(report, record)]
     if report.figures["requests"]["completed"]:
         sections.append(_slow(report, record))
+    if report.figures["tiers"]:
+        sections.append(_tiers(report))
     sections += [_assumed(report), origin_section(provenance)]
     return page(title, *sections, foot=f"Made by kvsim {provenance['kvsim']}. All figures are of a simulation.")
 
@@ -92,7 +95,7 @@ def _memory(report: Report, record: Record) -> Html:
     found = report.figures
     tiers = [
         (
-            TIERS[tier],
+            TIERS.get(tier, tier),
             amount(peak),
             amount(found["capacity_bytes"][tier]),
             percent(peak / found["capacity_bytes"][tier]),
@@ -102,7 +105,8 @@ def _memory(report: Report, record: Record) -> Html:
     ]
     terms = [(name, f"{term / 1e9:+.2f} GB") for name, term in found["capacity_terms"].items() if term]
     terms.append(("room for the cache", f"{found['pool_bytes']['hbm'] / 1e9:+.2f} GB"))
-    home = TIERS[report.simulation.layout.policy.placement.home]
+    home = report.simulation.layout.policy.placement.home
+    home = TIERS.get(home, home)
     return section(
         "memory",
         "What memory holds",
@@ -117,6 +121,20 @@ def _memory(report: Report, record: Record) -> Html:
             table("tiers", "Memory by tier, one chip", ("", "at most", "of", "share"), tiers),
         ),
     )
+
+
+def _tiers(report: Report) -> Html:
+    found, automatic = report.figures, report.simulation.serving.fetch == "auto"
+    header = ("", "prompt tokens found", "read", "written", "given up", "found no room")
+    kinds = ("read_bytes", "written_bytes", "evicted_bytes", "dropped_bytes")
+    rows, says = [], []
+    for name, tier in found["tiers"].items():
+        label = TIERS.get(name, name)
+        share = tier["hit_tokens"] / found["prompt_tokens"] if found["prompt_tokens"] else None
+        rows.append((label, percent(share), *(amount(tier[key]) for key in kinds)))
+        says += [f"{capital(label)}: {told}." for told in tier_sentences(tier, automatic)]
+    parts = table("below", "Copies of cached prefixes in tiers below HBM", header, rows)
+    return section("below-hbm", "What tiers below HBM were good for", parts, bullets(says))
 
 
 def _hardware(report: Report, record: Record) -> Html:

@@ -10,7 +10,7 @@ from kvsim.cost.dense import layer_ops
 from kvsim.cost.op import PEER
 from kvsim.cost.rates import Rates
 from kvsim.engine.simulate import Simulation
-from kvsim.report.tierfigures import lane_totals, tier_figures, tier_peaks
+from kvsim.report.tierfigures import lane_totals, tier_figures, tier_peaks, wear
 from kvsim.traits.placement import DRAM, HBM
 
 Floats = NDArray[np.float64]
@@ -36,7 +36,7 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
     energy_j = _energy_j(run, busy["gpu"], duration_s)
     tiers = tier_figures(run, duration_s)
     below = {name: figures["hit_tokens"] for name, figures in tiers.items()}
-    keys = ("prompt_tokens", "hit_tokens", "sequences", "steps")
+    keys = ("prompt_tokens", "hit_tokens", "sequences", "steps", "returned_bytes")
     total = {key: sum(getattr(replica.counters, key) for replica in run.replicas) for key in keys}
     return {
         "loop": "closed" if run.closed else "open",
@@ -69,6 +69,7 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
         "prefix_hit_ratio": _ratio(total["hit_tokens"], total["prompt_tokens"]) or 0.0,
         "hit_tokens": {HBM: max(0, total["hit_tokens"] - sum(below.values())), **below},
         "tiers": tiers,
+        "wear": wear(run, layout.policy.placement.home, tp * total["returned_bytes"], duration_s),
         "bytes_moved": _bytes_moved(run),
         "busy": busy,
         "usd_per_mtok": _ratio(machine.price_usd_per_h * chips * hours * 1e6, output),

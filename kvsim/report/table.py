@@ -92,17 +92,22 @@ def _memory(report: Report) -> Iterator[str]:
     for tier, peak in figures["peak_bytes"].items():
         whole = figures["capacity_bytes"][tier]
         if peak:
-            yield row(TIERS[tier], f"{amount(peak)} at most of {amount(whole)} a chip ({percent(peak / whole)})")
+            yield row(
+                TIERS.get(tier, tier), f"{amount(peak)} at most of {amount(whole)} a chip ({percent(peak / whole)})"
+            )
     home = report.simulation.layout.policy.placement.home
     terms = {name: term for name, term in figures["capacity_terms"].items() if term}
-    yield row("cache", f"{digits(figures['kv_bytes_per_token'])} bytes a token of context, in {TIERS[home]}")
+    yield row("cache", f"{digits(figures['kv_bytes_per_token'])} bytes a token of context, in {TIERS.get(home, home)}")
     room = f"{figures['kv_capacity_tokens']:,} tokens fit in a replica; a chip's HBM has room for"
     yield row("", f"{room} {amount(figures['pool_bytes']['hbm'])}:")
     width = max(len(name) for name in terms)
     for name, term in terms.items():
         yield row("", f"  {name:<{width}} {term / 1e9:+9.2f} GB")
     if home != "hbm":
-        yield row("", f"{TIERS[home]} has room for {amount(figures['pool_bytes'][home])} a chip")
+        yield row("", f"{TIERS.get(home, home)} has room for {amount(figures['pool_bytes'][home])} a chip")
+    if figures["wear"]["years_to_wear_out"]:
+        a_day, years = digits(figures["wear"]["drive_writes_per_day"]), digits(figures["wear"]["years_to_wear_out"])
+        yield row("", f"new cache, {a_day} drive writes a day, wears it out in {years} years")
 
 
 def _tiers(report: Report) -> Iterator[str]:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from kvsim.cost.devices.flash import drive_writes_per_day, years_to_wear_out
-from kvsim.engine.levels import Level
 from kvsim.engine.replica import Replica
 from kvsim.engine.simulate import Simulation
 from kvsim.engine.tiers import Tiers
@@ -44,14 +43,14 @@ def tier_figures(run: Simulation, duration_s: float) -> dict[str, dict[str, Any]
             "recompute_s": total["computing_s"] / total["loads"] if total["loads"] else None,
             "recomputed": total["recomputed"],
             "worth_from_tokens": worth_from_tokens(several[0], number),
-            **_wear(run, level, written, duration_s),
+            **wear(run, level.spec.name, written, duration_s),
         }
     return found
 
 
-def _wear(run: Simulation, level: Level, written_bytes: int, duration_s: float) -> dict[str, float | None]:
-    """Of a host's drives, if what all hosts wrote is spread evenly over them."""
-    tier = run.machine.tier(level.spec.name)
+def wear(run: Simulation, name: str, written_bytes: int, duration_s: float) -> dict[str, float | None]:
+    """Of the drives of a host's tier, if what all hosts wrote is spread evenly over them."""
+    tier = run.machine.tier(name)
     drive, hosts = tier.device, -(-len(run.replicas) * run.layout.geo.tp // run.machine.chips)
     if not isinstance(drive, Drive) or not duration_s:
         return {"drive_writes_per_day": None, "years_to_wear_out": None}

@@ -3,10 +3,12 @@
 import gzip
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kvsim.engine.replica import Replica, Span
+from kvsim.engine.roads import Road
 from kvsim.report.lanes import LANES, lane_seconds
 from kvsim.traces.write import replacing
 
@@ -20,12 +22,16 @@ class Timeline:
     def __init__(self, most: int = MAX_SPANS) -> None:
         self.most, self.spans = most, 0
         self._kept: list[tuple[Any, ...]] = []
+        self._transfers: list[tuple[int, str, float, float, int]] = []
 
     def __call__(self, replica: Replica, span: Span) -> None:
         """Take a span that was run."""
         self.spans += 1
         if self.spans > self.most:
             return
+        tiers = replica.scheduler.tiers
+        if tiers and not tiers.all.on_transfer:
+            tiers.all.on_transfer = partial(self._transfer, replica)
         plan, steps, scheduler = span.plan, span.steps, replica.scheduler
         lanes = (float(span.ends[steps - 1]) - span.start_s, *lane_seconds(replica, span))
         prefill = sum(seq.chunk for seq in plan.chunks) * steps
@@ -33,6 +39,11 @@ class Timeline:
         home = scheduler.memory.used()[1]
         work = (steps, plan.decodes, len(plan.chunks), prefill, past, len(scheduler.waiting), home)
         self._kept.append((replica.number, span.start_s, lanes, work))
+
+    def _transfer(self, replica: Replica, road: Road, begun_s: float, moved_bytes: int) -> None:
+        """Take a transfer between tiers that has ended now."""
+        if len(self._transfers) < self.most:
+            self._transfers.append((replica.number, road.name, begun_s, replica.clock.now, moved_bytes))
 
     def write(self, path: Path) -> None:
         """Write the file, gzip if its name ends in .gz; whole or not at all.
@@ -84,3 +95,7 @@ class Timeline:
                     yield {**shown, "args": args} if thread == 0 else shown
             yield {**at, "ph": "C", "name": "sequences", "args": {"running": decodes + chunks, "waiting": waiting}}
             yield {**at, "ph": "C", "name": "cache GB", "args": {"cache": home / 1e9}}
+        for key, (number, name, begun_s, end_s, moved) in enumerate(self._transfers):
+            one = {"pid": number, "cat": "transfers", "id": key, "name": name}
+            yield {**one, "ph": "b", "ts": begun_s * 1e6, "args": {"bytes": moved}}
+            yield {**one, "ph": "e", "ts": end_s * 1e6}

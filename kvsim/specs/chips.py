@@ -105,6 +105,7 @@ class Cpu(Spec):
     Attributes:
         sockets: NUMA nodes; a thread reads its own node's memory at full rate, another's at `remote_share` of it.
         flops: of fused multiply-adds in the widest vectors, all cores. flops_share: what kernels reach of it.
+        core: bytes/s that one core draws from memory; fewer threads than it takes draw less than all of it.
         line: bytes that a gathered row is rounded up to, and how much prefetchers lose on short rows: `row_loss` bytes
             are fetched in vain for every row that does not follow the one before.
         dispatch: seconds to wake the threads and to gather them again.
@@ -115,6 +116,7 @@ class Cpu(Spec):
     flops: FlopsPerS = Field(gt=0)
     flops_share: float = Field(gt=0, le=1)
     remote_share: float = Field(gt=0, le=1)
+    core: BytesPerS = Field(gt=0)
     line: Bytes = Field(gt=0)
     row_loss: Bytes = Field(ge=0)
     dispatch: Seconds = Field(ge=0)

@@ -73,7 +73,7 @@ class OnHost(Placement):
 
     Attributes:
         bits, tables: SimHash bits of a table, and tables. sample: share of the tokens that a query head reads.
-        numa_aware: whether each socket attends to the heads in its own memory.
+        numa_aware: whether each socket attends to the heads in its own memory. threads: 0 for one a core.
     """
 
     bits: int
@@ -82,6 +82,7 @@ class OnHost(Placement):
     window: int
     dense_layers: int
     numa_aware: bool = True
+    threads: int = 0
     home = DRAM
 
     def _dense(self, geo: Geometry) -> int:
@@ -122,8 +123,8 @@ class OnHost(Placement):
         ids = tokens * (group * self.tables / 2.0**self.bits)  # one bucket a table and query head
         sampled = min(1.0, group * self.sample)  # of a kv head's rows: its query heads choose apart
         flops = tokens * (geo.decode_flops * group * self.sample)
-        rows = {"row_bytes": ACTIVATION_BYTES * geo.key_dim, "numa_aware": self.numa_aware}
-        buckets = {"row_bytes": 256.0, "numa_aware": self.numa_aware}
+        with_all = {"numa_aware": self.numa_aware, "threads": self.threads}
+        rows, buckets = {"row_bytes": ACTIVATION_BYTES * geo.key_dim} | with_all, {"row_bytes": 256.0} | with_all
         heads = geo.query_heads
         hashed = sequences * (2.0 * heads * geo.key_dim * self.bits * self.tables)
         return [

@@ -15,6 +15,7 @@ from kvsim.cost.curves import Floats
 from kvsim.specs.hardware import Chip
 from kvsim.validate.instep import beside_chunk, in_steps
 from kvsim.validate.mixed import with_mixed
+from kvsim.validate.ownplans import OWN
 from kvsim.validate.plan import Plan
 from kvsim.validate.plans import MOST, PLANS, START
 from kvsim.validate.published import read
@@ -24,6 +25,7 @@ from kvsim.validate.solve import digits, solve
 from kvsim.validate.yamlfile import write
 
 MOST_ROWS = 2000
+APART = "paged_decode"  # decodes by a kernel of their own, also beside a chunk
 
 
 def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
@@ -73,9 +75,9 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
 
 def main(names: list[str]) -> None:
     """Fit the plans of some chips and links, or of all."""
-    for name in names or dict.fromkeys(plan.part for plan in PLANS):
+    for name in names or dict.fromkeys(plan.part for plan in (*PLANS, *OWN)):
         part, curves = find.part(name), []
-        for plan in (plan for plan in PLANS if plan.part == name):
+        for plan in (plan for plan in (*PLANS, *OWN) if plan.part == name):
             rows = read(name, plan.op, plan.dtype, plan.tables, plan.where)
             if rows is None:
                 sys.exit(f"{plan.tables[0]}: not found; KVSIM_SHARED names the folder that holds measurements/")
@@ -91,9 +93,13 @@ def main(names: list[str]) -> None:
 
 def _in_steps(curves: list[Fitted], chip: Chip) -> list[InSteps]:
     """Coefficients of attention over a 16-bit cache."""
-    attention = {one.op: one for one in curves if one.op.startswith("attention") and one.dtype == "bf16"}
-    found = [in_steps(one, chip) for one in attention.values()]
-    return [*found, beside_chunk(attention["attention_prefill"], chip)] if "attention_prefill" in attention else found
+    attention = [one for one in curves if one.op.startswith("attention") and one.dtype == "bf16"]
+    first = {one.op: one for one in reversed(attention)}
+    found = [in_steps(one, chip) for one in first.values()]
+    prefill, decode = first.get("attention_prefill"), first.get("attention_decode")
+    if prefill is None or (decode and decode.form == APART):
+        return found
+    return [*found, beside_chunk(prefill, chip)]
 
 
 if __name__ == "__main__":

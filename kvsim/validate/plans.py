@@ -22,8 +22,17 @@ START: dict[str, dict[str, float]] = {
         "link_share_1": 0.4, "link_share_2": 0.75,
     },
     "paged_decode": {
-        "launch_s": 4e-6, "cta_s": 1e-6, "block_s": 1e-6, "memory_share": 0.9, "load_bytes_per_clock": 40.0,
-        "exposed": 0.06, "merge_s": 2e-6, "split_s": 3e-8,
+        "launch_s": 4e-6, "cta_s": 1e-6, "block_s": 7e-7, "small_block_s": 1.5e-6, "memory_share": 0.92,
+        "exposed": 0.15, "merge_s": 1.3e-6, "split_s": 3e-8,
+    },
+    "tile_gemm": {
+        "launch_s": 2e-6, "wave_s": 1e-6, "split_s": 2.5e-6, "merge_bytes_per_clock": 20.0, "tensor_share": 0.98,
+        "sustained_share": 0.73, "edge_rows": 17.0, "step_s": 2e-9, "memory_share": 0.9, "load_bytes_per_clock": 62.0,
+        "exposed": 0.12, "epilogue_bytes": 0.3,
+    },
+    "query_tiles": {
+        "launch_s": 3e-6, "cta_s": 3e-6, "block_s": 1.5e-6, "tensor_share": 0.4, "pair_s": 1.2e-11, "masked": 0.5,
+        "memory_share": 0.9, "exposed": 0.2, "tail": 0.2, "kv_passes": 1.3,
     },
     "copy": {"start_s": 3e-6, "link_share": 0.85},
     "elementwise": {"launch_s": 2e-6, "memory_share": 0.85},

@@ -19,6 +19,7 @@ from kvsim.find import ROOT
 from kvsim.replay import run
 from kvsim.validate import lend
 from kvsim.validate.replaylog import Floats, Logged, Replay, read_replay
+from kvsim.validate.steplog import PACED_BY_HOST
 
 FOLDER = ROOT / "hardware" / "calibration"
 SLIGHTLY = 1.1  # faster, to see whether a latency depends on the rate
@@ -37,7 +38,8 @@ class Lockstep:
     """Steps as executed: the model's error on each, and on their sum.
 
     Attributes:
-        by_kind: (share of the executed seconds, error of their sum) of steps that only decode, and of the others.
+        by_kind: (share of the executed seconds, error of their sum) of steps that only decode, of those with at most
+            as many prompt tokens as the host is slower to launch than the GPU to run, and of those with more.
         same_preemptions: as logged, in order. same_times: requests end when the log says.
     """
 
@@ -155,7 +157,7 @@ def _lockstep(replay: Replay, predicted_s: Floats, executed: Any) -> Lockstep:
     return Lockstep(
         steps=len(error),
         total_error=float(predicted_s.sum() / executed_s.sum() - 1),
-        by_kind=_by_kind(executed_s, predicted_s, log["new_tokens"][: len(error)] > 0),
+        by_kind=_by_kind(executed_s, predicted_s, log["new_tokens"][: len(error)]),
         mean=float(size.mean()),
         median=float(np.median(size)),
         p90=float(np.percentile(size, 90)),
@@ -169,9 +171,9 @@ def _lockstep(replay: Replay, predicted_s: Floats, executed: Any) -> Lockstep:
     )
 
 
-def _by_kind(executed_s: Floats, predicted_s: Floats, prompts: NDArray[np.bool_]) -> dict[str, tuple[float, float]]:
-    found = {}
-    for name, these in (("decode", ~prompts), ("prompts", prompts)):
+def _by_kind(executed_s: Floats, predicted_s: Floats, new: NDArray[Any]) -> dict[str, tuple[float, float]]:
+    found, short = {}, (new > 0) & (new <= PACED_BY_HOST)
+    for name, these in (("decode", new == 0), ("short", short), ("prompts", new > PACED_BY_HOST)):
         took_s = float(executed_s[these].sum())
         if took_s:
             found[name] = (took_s / float(executed_s.sum()), float(predicted_s[these].sum()) / took_s - 1)

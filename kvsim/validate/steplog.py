@@ -33,7 +33,8 @@ REAL = ("seconds", "noise", "wall_s")
 COLUMNS = ("model", "policy", "phase", "decodes", "chunks", *WHOLE, *REAL, "device", "command")
 MISSING = {"tp": "1", "fidelity": "ideal", "block": "16"}  # of columns that may be
 PHASES = ("decode", "prefill", "mixed")
-PACED_BY_HOST = 900  # prompts' tokens up to which a step that is no graph is paced by its launches
+PACED_BY_HOST = 900  # prompts' tokens up to which a step that is no graph is paced by its launches,
+BEHIND = 1.2  # unless the GPU was kept waiting till all were launched: the host took longer than the GPU, then
 _DECODES, _CHUNKS = re.compile(r"(\d+)x(\d+)/(\d+)"), re.compile(r"(\d+)@(\d+)")
 
 
@@ -83,7 +84,7 @@ class StepRow:
     @property
     def paced_by_host(self) -> bool:
         """Whether the host sets its pace: short work that is launched kernel by kernel."""
-        return not self.graphed and self.new <= PACED_BY_HOST
+        return not self.graphed and self.new <= PACED_BY_HOST and self.wall_s < BEHIND * self.seconds
 
     @property
     def named(self) -> str:

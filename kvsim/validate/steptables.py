@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kvsim.replay import serving_preset
 from kvsim.report.words import amount, percent, seconds
 from kvsim.validate.promise import Promise, promises
 from kvsim.validate.replaycheck import Knee, ReplayCheck
 from kvsim.validate.runtables import signed
-from kvsim.validate.stepcheck import SERVING, Group, Priced, bytes_of, groups, launching_s
+from kvsim.validate.stepcheck import Group, Priced, bytes_of, groups, launching_s
+from kvsim.validate.steplog import PACED_BY_HOST
 
 _STEP = "{:<16}{:<14}{:<9}{:<14}{:>6}{:>9}{:>9}{:>10}{:>8}  {}"
 
@@ -29,8 +29,7 @@ def step_lines(found: Mapping[str, Sequence[Priced]]) -> Iterator[str]:
             yield "  paced by the host (short steps that are launched kernel by kernel)"
             yield from map(_row, paced)
             each = launching_s(chip.split()[0], rows)
-            priced_s = serving_preset(SERVING).launch_s
-            yield f"  {seconds(each or 0)} a kernel in their median, {seconds(priced_s)} as priced"
+            yield f"  {seconds(each or 0)} a kernel in their median"
         yield from _bytes(chip, rows)
 
 
@@ -59,18 +58,20 @@ def _bytes(chip: str, rows: Sequence[Priced]) -> Iterator[str]:
 
 def replay_lines(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> Iterator[str]:
     """Each replay in lockstep and free-running."""
-    yield "replays in lockstep: the model on the executed batches; decode, prompts: the sums of such steps"
-    heads = f"{'total':>9}{'decode':>9}{'prompts':>9}{'mean':>8}{'median':>8}{'p90':>8}{'worst':>9}"
+    yield "replays in lockstep: the model on the executed batches; sums of all, of decodes, of steps with prompts"
+    yield f"(long; short: at most {PACED_BY_HOST} tokens, with their share of the executed time); then of single steps"
+    heads = f"{'total':>9}{'decode':>9}{'long':>9}{'short':>9}{'share':>7}{'median':>8}{'p90':>8}{'worst':>9}"
     yield f"{'chip':<10}{'replay':<22}{'steps':>7}{heads}  preempted"
     for one in found:
         lock = one.lockstep
         sums = (
             signed(lock.total_error),
-            *(signed(lock.by_kind.get(kind, (0, None))[1]) for kind in ("decode", "prompts")),
+            *(signed(lock.by_kind.get(kind, (0, None))[1]) for kind in ("decode", "prompts", "short")),
         )
-        figures = (percent(lock.mean), percent(lock.median), percent(lock.p90))
+        short = f"{lock.by_kind.get('short', (0.0, None))[0]:.0%}"
+        figures = (percent(lock.median), percent(lock.p90))
         same = "as logged" if lock.same_preemptions and lock.same_times else "NOT as logged"
-        row = "".join(f"{figure:>9}" for figure in sums) + "".join(f"{figure:>8}" for figure in figures)
+        row = "".join(f"{figure:>9}" for figure in sums) + f"{short:>7}" + "".join(f"{figure:>8}" for figure in figures)
         head = f"{one.replay.chip:<10}{one.replay.name:<22}{lock.steps:>7,}"
         yield f"{head}{row}{signed(lock.worst):>9}  {same}; {lock.worst_step}"
     yield ""

@@ -17,8 +17,8 @@ HOST = """\
 name: host
 memory: {{kind: DDR5, capacity: 512 GiB, bandwidth: {gigabytes} GB/s}}
 cpu:
-  {{sockets: {sockets}, cores: 32, flops: 4 TFLOP/s, flops_share: 0.5, remote_share: 0.5, line: 64 B, row_loss: 64 B,
-    dispatch: 10 us}}
+  {{sockets: {sockets}, cores: 32, flops: 4 TFLOP/s, flops_share: 0.5, remote_share: 0.5, core: 12 GB/s,
+    line: 64 B, row_loss: 64 B, dispatch: 10 us}}
 """
 
 

@@ -23,7 +23,7 @@ POLICIES = find.paper_names("kv")
 H100 = find.machine("h100+csd")
 
 
-MACHINES = [H100, find.machine("l40s+csd")]  # by datasheet rates, by fitted curves
+MACHINES = [find.machine("a6000+csd"), H100, find.machine("l40s+csd")]  # by datasheet rates, by fitted curves
 
 
 def priced(text: str, machine: Machine, sequences: int, context: int, chunk: int, past: int) -> float:
@@ -47,7 +47,7 @@ def seconds(priced: tuple[Num, Num]) -> float:
 
 def test_a_decode_step_is_the_roofline_computed_by_hand() -> None:
     """Llama-3-8B, batch 1, 8,192 tokens: each kernel's bytes over its bandwidth, and a launch each."""
-    bandwidth, launch, layers, hidden = 3.35e12, shares.LAUNCH_S, 32, 4096
+    bandwidth, launch, layers, hidden = 768e9, shares.LAUNCH_S, 32, 4096
     weights = 2 * (4096 * 6144 + 4096 * 4096 + 3 * 4096 * 14336)
     inout = 2 * ((4096 + 6144) + (4096 + 4096) + (4096 + 28672) + (14336 + 4096))
     gemms = layers * (4 * launch + (weights + inout) / (0.85 * bandwidth))
@@ -58,7 +58,7 @@ def test_a_decode_step_is_the_roofline_computed_by_hand() -> None:
     passes += layers * (launch + 8 * 256 * 4 / (0.8 * bandwidth))  # cache write
     passes += 2 * (launch + 2 * hidden * 2 / (0.8 * bandwidth)) + 4 * launch + 128256 * 16 / (0.8 * bandwidth)
     attention = layers * (launch + (8192 * 8 * 256 * 2 + 4 * 32 * 128) / (0.8 * bandwidth))
-    found = step(hw="h100", model="llama-3-8b", context=8192)
+    found = step(hw="a6000", model="llama-3-8b", context=8192)
     assert found.seconds == pytest.approx(gemms + head + passes + attention, rel=1e-12)
     assert "HBM" in found.bound
 

@@ -24,7 +24,7 @@ def written(machine: Machine, folder: Path, name: str) -> str:
         units = {
             "capacity": "B", "l2": "B", "bandwidth": "B/s", "clock": "Hz", "power": "W", "idle_power": "W",
             "latency": "s", "bf16": "FLOP/s", "fp16": "FLOP/s", "fp8": "FLOP/s", "int8": "FLOP/s", "fp32": "FLOP/s",
-            "flops": "FLOP/s", "line": "B", "row_loss": "B", "dispatch": "s",
+            "flops": "FLOP/s", "core": "B/s", "rate": "B/s", "line": "B", "row_loss": "B", "dispatch": "s",
         }  # fmt: skip
         found: dict[str, object] = {}
         for key, value in spec.model_dump(exclude_none=True).items():  # type: ignore[attr-defined]

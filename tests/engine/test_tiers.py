@@ -1,7 +1,9 @@
 """Tiers of the prefix cache below HBM: conservation, promotion after reading, and latencies that follow from links."""
 
 import dataclasses
+import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from kvsim.engine.simulate import Simulation, simulate
 from kvsim.engine.tierspec import tier_specs
 from kvsim.errors import UserError
 from kvsim.replay import run, serving_preset
+from kvsim.report.timeline import Timeline
 from kvsim.traces.trace import Blocks, Trace
 from kvsim.traits.policy import policy
 
@@ -150,6 +153,25 @@ def test_two_replicas_on_one_drive_get_half_each() -> None:
     assert stalled_s("h100x2+nvme") == pytest.approx(2 * moved_s, rel=0.01)
 
 
+def test_a_tier_may_serve_one_transfer_after_the_other() -> None:
+    """Four requests fetch at once from one host's flash: together they take as long, but the first ones less."""
+    many = 4
+    base = conversation(2, 4096, 60.0, others=3)
+    assert base.blocks
+    ids = np.repeat(base.blocks.ids.reshape(8, -1), many, axis=0).ravel()
+    blocks = Blocks(ids, np.arange(8 * many + 1) * 8, 512)
+    figures = (np.repeat(column, many) for column in (base.arrival_s, base.prompt_tokens, base.output_tokens))
+    trace = Trace("together", *figures, blocks)
+    late: dict[int, list[float]] = {}
+    for depth in (0, 1):
+        own = {"kv_blocks": 600, "tiers": f"flash:depth={depth}"}
+        found = replayed(trace, own, hw="h100x4+nvme", tp=1, replicas=many)
+        took = (found.columns.first_token_s - found.columns.arrival_s)[4 * many : 5 * many]
+        late[depth] = sorted(took.tolist())
+    assert late[1][-1] == pytest.approx(late[0][-1], rel=0.05)
+    assert late[1][0] < 0.5 * late[0][0] and sum(late[1]) < 0.75 * sum(late[0])
+
+
 def test_a_slow_tier_is_worse_than_computing_and_the_report_says_so() -> None:
     trace = conversation(4, 4096, 10.0, others=3)
     own = {"kv_blocks": 600, "tiers": "remote"}
@@ -178,6 +200,24 @@ def test_prefetches() -> None:
     assert took["best_effort"] == (0, 0)
     hit, _ = took["timeout"]
     assert 0 < hit < 8176 and hit == pytest.approx(0.05 * 6.5e9 / 131072, rel=0.02, abs=16)
+
+
+def test_a_timeline_shows_transfers(tmp_path: Path) -> None:
+    """The load of 255 blocks over the host link alone, from when its request left the queue."""
+    timeline = Timeline()
+    trace = conversation(2, 4096, 30.0, others=3)
+    run(
+        trace, hw="h100+nvme", model="llama-3-8b", serving="vllm", settings={"kv_blocks": 600, "tiers": "dram+flash"},
+        observers=(timeline,),
+    )  # fmt: skip
+    timeline.write(tmp_path / "timeline.json")
+    events = json.loads((tmp_path / "timeline.json").read_text())["traceEvents"]
+    begun = [event for event in events if event["ph"] == "b"]
+    assert {event["name"] for event in begun} == {"hbm to dram", "dram to flash", "dram to hbm"}
+    load = next(event for event in begun if event["name"] == "dram to hbm")
+    end = next(event for event in events if event["ph"] == "e" and event["id"] == load["id"])
+    assert load["args"]["bytes"] == 255 * 16 * 131072
+    assert (end["ts"] - load["ts"]) / 1e6 == pytest.approx(10e-6 + 255 * 16 * 131072 / (0.85 * 63e9), rel=1e-6)
 
 
 def test_writes_and_wear_are_reported() -> None:

@@ -159,3 +159,27 @@ def test_png_of_equal_figures_is_equal(found: Roofline, tmp_path: Path) -> None:
 def test_mistakes(words: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         kvsim.roofline(**{"hw": "h100", "model": "llama-3-8b", **words})
+
+
+@pytest.mark.parametrize(
+    ("hw", "policy", "lane", "bytes_per_s"),
+    [
+        ("h100+4nvme5", "offload:tier=flash", "nvme_read", 48e9),
+        ("a6000+2csd", "instinfer", "csd", 2 * 8 * 1.4e9),
+        ("h100+cxl", "headinfer:tier=cxl", "cxl", 63e9),
+        ("h100", "magicpig", "cpu", 614.4e9),
+    ],
+)
+def test_lanes_beside_the_chip_have_roofs(hw: str, policy: str, lane: str, bytes_per_s: float) -> None:
+    found = kvsim.roofline(hw=hw, model="llama-3-8b", policy=policy, batch=16, context=16_000, phase="decode")
+    assert {roof.lane: roof.bytes_per_s for roof in found.roofs}[lane] == pytest.approx(bytes_per_s)
+    dots = [dot for dot in found.dots if dot.lane == lane]
+    assert dots and all(0 < dot.roof_share <= 1 + 1e-9 for dot in dots)
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_an_overlays_ops_lie_under_its_roofs(phase: str) -> None:
+    found = kvsim.roofline(
+        hw="vhk158", model="llama-2-7b", policy="flightllm", weight_dtype="int4", batch=1, context=512, phase=phase
+    )
+    assert all(0 < dot.roof_share <= 1 for dot in found.dots)

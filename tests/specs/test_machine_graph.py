@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvsim import find
+from kvsim.cost.lanes import lanes
 from kvsim.errors import UserError
 
 BOX = """\
@@ -128,6 +129,7 @@ def test_a_bad_graph_is_refused(box: Path, old: str, new: str, says: str) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
+        ("name: my drive", "name: my drive\nkind: tape", "kind: input should be 'nvme', but got 'tape'"),
         ("capacity: 4 TB\n", "", "drive.yaml: key 'capacity' is missing"),
         ("capacity: 4 TB", "capacity: 0 TB", "capacity: input should be greater than 0"),
         ("link: pcie4-x4\n", "", "drive.yaml: key 'link' is missing"),
@@ -163,3 +165,41 @@ def test_bad_devices_are_refused(name: str, says: str) -> None:
 def test_an_unknown_tier_is_refused() -> None:
     with pytest.raises(UserError, match="machine h100: unknown tier 'flash'; there are: dram, hbm"):
         find.machine("h100").tier("flash")
+
+
+def test_a_file_with_more_devices_and_a_plus_in_its_name(box: Path) -> None:
+    (box / "a+b.yaml").write_text((box / "box.yaml").read_text())
+    machine = find.machine("./a+b.yaml+cxl")
+    assert [tier.name for tier in machine.tiers] == ["hbm", "dram", "flash", "cxl"]
+
+
+def test_devices_are_written_off_over_three_years() -> None:
+    """A drive of 700 USD over 26,298 hours, shared by the chips beside it."""
+    rent = find.machine("h100").price_usd_per_h
+    assert find.machine("h100+2nvme").price_usd_per_h == pytest.approx(rent + 2 * 700 / 26_298)
+    assert find.machine("h100x8+2nvme").price_usd_per_h == pytest.approx(rent + 2 * 700 / 26_298 / 8)
+    assert find.machine("h100+rdma").price_usd_per_h == rent
+
+
+def test_files_of_devices_are_named_in_provenance() -> None:
+    names = find.data_files("h100+2nvme", "llama-3-8b")
+    assert "hardware/drives/samsung-pm9a3.yaml" in names
+
+
+@pytest.mark.parametrize("name", find.device_names())
+def test_every_device_makes_a_tier(name: str) -> None:
+    tier = find.machine(f"h100+{name}").tiers[-1]
+    assert tier.capacity_bytes > 0
+    assert 0 < tier.read_bytes_per_s <= 63e9
+    assert tier.read_latency_s > 0
+
+
+def test_a_tier_of_ones_own_name_has_lanes_of_its_own(box: Path) -> None:
+    text = (box / "box.yaml").read_text() + "  old: {drive: samsung-pm9a3, tier: cold}\n"
+    (box / "box.yaml").write_text(text)
+    machine = find.machine("./box.yaml")
+    assert machine.tier("flash").lanes == ("nvme_read", "nvme_write")
+    assert machine.tier("cold").lanes == ("cold_read", "cold_write")
+    found = lanes(machine, 1)
+    assert found["nvme_read"].bytes_per_s == 2 * 7e9
+    assert found["cold_read"].bytes_per_s == 6.5e9

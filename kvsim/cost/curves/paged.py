@@ -24,53 +24,57 @@ TILES = np.array([(32, 8), (64, 4), (32, 4), (64, 4), (128, 1), (64, 4)], np.flo
 class PagedDecodeCurve:
     """One query token a sequence over pages of 16 tokens; the query heads that share a kv head are one tile.
 
+    CTAs come in waves of as many as the SMs hold. A block of keys takes a CTA at least `block_s`, and longer where all
+    CTAs of its wave together exceed HBM's bandwidth: a last, partial wave is not faster for being alone.
+
     Attributes:
         launch_s: the kernel's ramp and drain.
         cta_s: of one CTA, beside its keys; an SM runs its CTAs in turn.
-        block_s: of 128 keys of 128 channels in a CTA, by latency.
+        block_s, small_block_s: of one block of keys in a CTA, by latency: of the tile that has an SM for itself, and of
+            tiles of which an SM holds several.
         memory_share: of HBM bandwidth.
-        load_bytes_per_clock: keys and values that one SM takes in.
-        exposed: share of the shorter of the CTAs' pace and HBM traffic that the longer does not hide.
+        exposed: share of the shorter of a block's latency and its HBM traffic that the longer does not hide.
         merge_s, split_s: the second kernel that adds up splits, and for each split of a row.
     """
 
     launch_s: float
     cta_s: float
     block_s: float
+    small_block_s: float
     memory_share: float
-    load_bytes_per_clock: float
     exposed: float
     merge_s: float
     split_s: float
 
     def seconds(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> Floats:
         """Seconds of one layer. Shape: batch, context, heads, kv_heads, head_dim, dtype (of the cache)."""
-        latency, paced, memory = self._work(chip, shape)
-        return latency + bodies([paced, memory], self.exposed)
+        latency, whole, rest = self._work(chip, shape)
+        return latency + bodies(whole, self.exposed) + bodies(rest, self.exposed)
 
     def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
-        """Latency, the CTAs' own pace, HBM bandwidth."""
-        return dict(zip(("latency", "SM loads", "HBM bandwidth"), self._work(chip, shape), strict=True))
+        """Latency, key blocks in turn, HBM bandwidth."""
+        latency, whole, rest = self._work(chip, shape)
+        return {"latency": latency, "key blocks in turn": whole[0] + rest[0], "HBM bandwidth": whole[1] + rest[1]}
 
-    def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, Floats, Floats]:
+    def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, list[Floats], list[Floats]]:
+        """Latency, and [key blocks in turn, HBM traffic] of the whole waves and of the last, partial one."""
         batch, context, heads, kv_heads, dim = np.broadcast_arrays(
             *(np.asarray(shape[name], np.float64) for name in ("batch", "context", "heads", "kv_heads", "head_dim"))
         )
-        width = DTYPE_BYTES[shape["dtype"]]
-        rows, moved = batch * kv_heads, 2 * batch * context * kv_heads * dim * width
-        keys, resident = TILES[tile(width, rows, context, moved)].T.reshape(2, *rows.shape)
+        width, bytes_per_s = DTYPE_BYTES[shape["dtype"]], self.memory_share * chip.memory.bandwidth
+        rows = batch * kv_heads
+        keys, resident = np.moveaxis(TILES[tile(width, rows, context, 2 * rows * context * dim * width)], -1, 0)
         parts, each = chosen(rows, np.maximum(1, np.ceil(context / keys)), chip.multiprocessors, resident)
-        ctas, slots = rows * parts, chip.multiprocessors * resident
-        full = np.ceil(ctas / slots)
-        block_s = self.block_s * (keys * dim * width / (128 * 128 * 2))
-        loaded = each * keys * 2 * dim * width / (self.load_bytes_per_clock * chip.clock)
-        paced = full * each * block_s
-        busy = np.ceil(ctas / chip.multiprocessors)  # CTAs that an SM runs, at once or in turn
-        paced = np.maximum(paced, busy * loaded)
-        memory = moved / (self.memory_share * chip.memory.bandwidth)
-        latency = self.launch_s + self.cta_s * full
-        partial = 4.0 * batch * heads * (dim + 1) * parts * 2 / (self.memory_share * chip.memory.bandwidth)
-        return latency + np.where(parts > 1, self.merge_s + self.split_s * parts + partial, 0), paced, memory
+        slots = chip.multiprocessors * resident
+        waves = rows * parts / slots
+        whole = np.floor(waves)
+        block_s = np.where(resident == 1, self.block_s, self.small_block_s)
+        traffic_s = slots * keys * 2 * dim * width / bytes_per_s  # of a block of every CTA of a whole wave
+        latency = self.launch_s + self.cta_s * np.ceil(waves)
+        partial = 8.0 * batch * heads * (dim + 1) * parts / bytes_per_s
+        latency = latency + np.where(parts > 1, self.merge_s + self.split_s * parts + partial, 0)
+        first = [whole * each * block_s, whole * each * traffic_s]
+        return latency, first, [(waves > whole) * each * block_s, (waves - whole) * each * traffic_s]
 
 
 def tile(width: float, rows: Floats, tokens: Floats, kv_bytes: Floats) -> NDArray[Any]:

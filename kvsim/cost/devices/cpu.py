@@ -23,15 +23,19 @@ def numa_share(cpu: Cpu, aware: bool) -> float:
     return 1.0 if aware else 1 / (own + (1 - own) / cpu.remote_share)
 
 
-def bytes_per_s(cpu: Cpu, memory_bytes_per_s: float, row_bytes: float | None, aware: bool = True) -> float:
+def threads_share(cpu: Cpu, memory_bytes_per_s: float, threads: int) -> float:
+    """Of the memory's bandwidth that `threads` threads (0: one a core) draw."""
+    drawn = min(threads or cpu.cores, cpu.cores) * cpu.core
+    return min(1.0, drawn / (MEMORY_SHARE * memory_bytes_per_s))
+
+
+def bytes_per_s(
+    cpu: Cpu, memory_bytes_per_s: float, row_bytes: float | None, aware: bool = True, threads: int = 0
+) -> float:
     """What attention reads of DRAM: one stream (row_bytes None) or rows gathered one by one."""
-    gathered = gather_share(cpu, row_bytes) if row_bytes else 1.0
-    return MEMORY_SHARE * memory_bytes_per_s * numa_share(cpu, aware) * float(gathered)
-
-
-def threads_share(cpu: Cpu, threads: int, saturating_cores: float) -> float:
-    """Of a machine's bandwidth that `threads` threads draw, where `saturating_cores` of a core each draw all of it."""
-    return min(1.0, min(threads, cpu.cores) / saturating_cores)
+    gathered = float(gather_share(cpu, row_bytes)) if row_bytes else 1.0
+    streamed = MEMORY_SHARE * memory_bytes_per_s * threads_share(cpu, memory_bytes_per_s, threads)
+    return streamed * numa_share(cpu, aware) * gathered
 
 
 def bucket_tokens(context: Num, bits: int) -> Num:

@@ -29,7 +29,9 @@ def test_sockets() -> None:
 
 def test_threads_draw_bandwidth_until_it_is_all_taken() -> None:
     assert TWO is not None
-    assert [cpu.threads_share(TWO, n, 32.0) for n in (8, 32, 500)] == [0.25, 1.0, 1.0]
+    shares = [cpu.threads_share(TWO, 614.4e9, n) for n in (8, 41, 500, 0)]
+    assert shares == pytest.approx([8 * 12e9 / (0.8 * 614.4e9), 1.0, 1.0, 1.0], rel=2e-3)
+    assert cpu.bytes_per_s(TWO, 614.4e9, None, threads=8) == pytest.approx(96e9)
 
 
 def test_the_tables_of_magicpig_are_larger_than_the_cache() -> None:
