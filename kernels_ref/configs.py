@@ -18,18 +18,15 @@ class Config:
     registers: int = 0
 
 
-def pick(element_bytes: int, rows: int, tokens: int, kv_bytes: int, dim: int = 128) -> Config:
-    """The decode configuration for `rows` rows of `tokens` keys of `dim` channels, `kv_bytes` bytes in all (keys and
-    values)."""
+def pick(element_bytes: int, rows: int, tokens: int, kv_bytes: int) -> Config:
+    """The decode configuration for `rows` rows of `tokens` keys, `kv_bytes` bytes in all (keys and values)."""
     if tokens <= 64:  # nothing to prefetch: many small CTAs
         return Config(32, 2, 2, 8)
     if tokens <= 512 and rows >= 256:  # short rows: CTAs overlap each other
         return Config(64, 4, 2, 4)
     if element_bytes == 1:
         return Config(32, 1, 4, 4) if kv_bytes < 1e8 else Config(64, 2, 3, 4)
-    if kv_bytes < 6e8:
-        return Config(128, 8, 3, 1 if dim > 64 else 2)  # narrow keys: two CTAs keep as many bytes in flight
-    return Config(64, 4, 2, 4)
+    return Config(128, 8, 3, 1) if kv_bytes < 6e8 else Config(64, 4, 2, 4)
 
 
 def pick_prefix(queries: int) -> Config:

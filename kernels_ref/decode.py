@@ -139,7 +139,7 @@ def decode(
     check(q, k_pages, v_pages, kv_heads, grain)
     table, lengths = per_head(table, kv_heads, 3), per_head(lengths, kv_heads, 2)
     group, rows, tokens = heads // kv_heads, batch * kv_heads, table.shape[2] * grain
-    config = config or pick(k_pages.element_size(), rows, tokens, rows * tokens * dim * k_pages.element_size() * 2, dim)
+    config = config or pick(k_pages.element_size(), rows, tokens, rows * tokens * dim * k_pages.element_size() * 2)
     split = split or choose(rows, tokens, config.block_n, multiprocessors(q.device), config.ctas_per_sm)
     out = torch.empty_like(q) if out is None else out
     slots = rows * split.splits

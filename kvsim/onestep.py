@@ -129,6 +129,9 @@ def step(
     beside: list[Op] = []
     if phase == "prefill":
         others = _prefill(layout, sequences, tokens, 0, whole=True)
+        ends = [op.times(sequences) for op in cacheops.end_ops(layout, tokens)]
+        others += [op for op in ends if op.lane == GPU]
+        beside = [op for op in ends if op.lane != GPU]
         decodes, new, heads = 0, sequences * tokens, sequences
         held = layout.allocated_while_prefilling(np.atleast_1d(tokens)) * np.atleast_1d(sequences)
         kv_bytes = _tiers(layout, held)
@@ -215,8 +218,6 @@ def _prefill(layout: Layout, prompts: Num, new: Num, past: int, whole: bool) -> 
             ops += cacheops.chunk_ops(layout, part, Chunk(prompts * new, prompts * pairs, prompts * attended))
     pairs, attended = cacheops.pairs(new, past, None)
     ops += prefill.reading_ops(layout.geo, Chunk(prompts * new, prompts * pairs, prompts * attended))
-    if whole:
-        ops += [op.times(prompts) for op in cacheops.end_ops(layout, new)]
     if layout.offloaded and whole:
         token = layout.moved_token_bytes
         ops += cacheops.link_ops(layout, prompts * past * layout.past_token_bytes, prompts * new * token)
@@ -241,7 +242,8 @@ def _assemble(
     total = streams[GPU]
     if layout.offloaded:
         units = layout.policy.placement.units(layout.geo)
-        total = overlapped(slowed(list(_alike(*streams.values()))), units) + waits
+        total = overlapped(slowed(list(_alike(*streams.values()))), units)
+    total = total + waits
     ops = ops + beside
     sources = tuple(rates.source(op) for op in ops)
     assumed = [
@@ -256,7 +258,7 @@ def _assemble(
             "copies overlap compute unit by unit, double-buffered, from pinned host memory; kernels are "
             f"{SLOWED_BY_COPIES:.1%} slower beside them"
         )
-    if beside:
+    if any(op.kind == "attention_decode" for op in beside):
         assumed.append("the chip waits for attention beside it, layer by layer: no second batch fills the gap")
     bounds = tuple(rates.bound(op) for op in ops)
     return Step(total, tuple(ops), seconds, bounds, sources, lanes, kv_bytes, tuple(assumed))

@@ -40,7 +40,7 @@ class H2o(Paged):
     def randomize(self) -> None:
         """Scores too."""
         super().randomize()
-        self.scores.uniform_()
+        self.scores.uniform_(generator=torch.Generator(self.device).manual_seed(2))
 
     def budget(self, held: Held) -> tuple[int, int]:
         """(heavy, recent) places of a sequence, by its prompt."""

@@ -46,10 +46,11 @@ class Hosted(InPages):
 
     def randomize(self) -> None:
         """Normal rows, drawn on the device."""
+        generator = torch.Generator(self.device).manual_seed(2)
         for layer in self.host:
             flat = layer.view(-1)
             for piece in flat.split(1 << 28):
-                drawn = torch.randn(len(piece), dtype=torch.float16, device=self.device)
+                drawn = torch.randn(len(piece), dtype=torch.float16, device=self.device, generator=generator)
                 piece.copy_(drawn.to(flat.dtype), non_blocking=False)
 
     def grow(self, held: Held, seen: int) -> None:

@@ -57,13 +57,14 @@ class Kivi(InPages):
 
     def randomize(self) -> None:
         """Random codes, scales and young rows."""
+        generator = torch.Generator(self.device).manual_seed(2)
         for packed in self.packed:
             for field, x in zip(fields(packed)[2:], packed.tensors, strict=True):
                 if field.name.endswith("codes"):
-                    x.random_(-(2**15), 2**15 - 1)
+                    x.random_(-(2**15), 2**15 - 1, generator=generator)
                 else:
-                    x.normal_(0.0, 0.3)
-        self.young.normal_()
+                    x.normal_(0.0, 0.3, generator=generator)
+        self.young.normal_(generator=generator)
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 

@@ -33,9 +33,10 @@ class Paged(InPages):
 
     def randomize(self) -> None:
         """Normal rows, drawn in pieces."""
+        generator = torch.Generator(self.device).manual_seed(2)
         flat = self.store.view(-1)
         for piece in flat.split(1 << 28):
-            piece.copy_(torch.randn(len(piece), dtype=torch.float16, device=self.device))
+            piece.copy_(torch.randn(len(piece), dtype=torch.float16, device=self.device, generator=generator))
 
     # -- attention ----------------------------------------------------------------------------------------------------
 

@@ -107,5 +107,6 @@ REPLAYS = (
 _FEW = {"max_num_batched_tokens": 64, "max_num_seqs": 4}
 TINY = (
     Replay("drawn", drawn(3, 200.0, 20, 4, 1), settings={"kv_blocks": 30, **_FEW}),
+    Replay("short", drawn(1, 200.0, 4, 3, 3), settings={"kv_blocks": 30, **_FEW}),
     Replay("headinfer", drawn(2, 200.0, 16, 3, 2), "headinfer", {"kv_blocks": 32, **_FEW}),
 )

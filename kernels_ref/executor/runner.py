@@ -7,8 +7,10 @@ before the first event while the host runs ahead. What the host took is in `wall
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 
@@ -36,6 +38,8 @@ class Captured:
     rows: torch.Tensor | None  # which emit: read by the graph
 
 
+T = TypeVar("T")
+MOST_FAILURES = 3  # captures that fail in a row before no more are tried
 SHORT_TOKENS = 1500  # steps up to so many rows are over before the host has launched them
 MOST_AHEAD_S = 0.06
 CYCLES_PER_S = 1.9e9  # of a GPU's clock, about
@@ -50,7 +54,8 @@ class Runner:
         self.graph_sizes = tuple(sorted(graph_sizes)) if self.gpu and cache.graphed else ()
         self.staging = Staging(str(decoder.device), integers)
         self._graphs: dict[tuple[int, ...], Captured | None] = {}
-        self._memory: tuple[int, int] | None = None
+        self._anchor: torch.cuda.CUDAGraph | None = None  # graphs share its memory, which is gone once none has it
+        self._failures = 0  # captures that failed in a row
         self._issue_s = 0.02  # what the host takes to launch a step kernel by kernel, of late
         self._compiled: set[tuple[int, int, int]] = set()
         self._side: torch.cuda.Stream | None = None
@@ -152,16 +157,27 @@ class Runner:
             key = (batch.padded, batch.width, batch.variant)
         else:
             return None
-        if key not in self._graphs:
+        if key not in self._graphs and self._failures < MOST_FAILURES:
             begun = time.perf_counter()
             try:
                 self._graphs[key] = self._capture(batch if batch.frozen else self.cache.blank(*key))
+                self._failures = 0
             except (RuntimeError, AssertionError) as failure:  # the step then runs without
                 self._graphs[key] = None
+                self._failures += 1
+                self._recover()
                 print(f"no graph of {key}: {failure}".split("\n")[0], file=sys.stderr, flush=True)
             self._spent = time.perf_counter() - begun
             self.capture_s += self._spent
-        return self._graphs[key]
+        return self._graphs.get(key)
+
+    def _recover(self) -> None:
+        """A capture that could not begin leaves the random generator waiting for its end: give it another state."""
+        with suppress(Exception):
+            generator = torch.cuda.default_generators[self.decoder.device.index or 0]
+            generator.graphsafe_set_state(generator.clone_state())
+        with suppress(Exception):
+            torch.cuda.synchronize()
 
     def forget(self, batch: Batch) -> None:
         """Let go of a frozen batch's graph."""
@@ -183,16 +199,25 @@ class Runner:
             self._compiled.add(key)
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(side):  # `torch.cuda.graph` would also empty the allocator's cache each time
-            graph.capture_begin(*(() if self._memory is None else (self._memory,)), capture_error_mode="thread_local")
-            try:
-                tokens, _ = self.decoder.next_tokens(ids, self.cache, rows)
-            finally:
-                graph.capture_end()
+        if self._anchor is None:
+            self._anchor, _ = _record(side, None, lambda: torch.zeros(1, device=self.decoder.device))
+        graph, (tokens, _) = _record(side, self._anchor.pool(), lambda: self.decoder.next_tokens(ids, self.cache, rows))
         torch.cuda.synchronize()
-        self._memory = self._memory or graph.pool()
         return Captured(graph, tokens, rows)
+
+
+def _record(
+    stream: torch.cuda.Stream, memory: tuple[int, int] | None, work: Callable[[], T]
+) -> tuple[torch.cuda.CUDAGraph, T]:
+    """Captures `work` on a stream; `torch.cuda.graph` would also empty the allocator's cache each time."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.stream(stream):
+        graph.capture_begin(*(() if memory is None else (memory,)), capture_error_mode="thread_local")
+        try:
+            made = work()
+        finally:
+            graph.capture_end()
+    return graph, made
 
 
 Timer = tuple[Callable[[], None], Callable[[], None], Callable[[], float]]

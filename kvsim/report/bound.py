@@ -10,6 +10,7 @@ from kvsim.cost.op import GPU, PEER
 from kvsim.cost.source import DATASHEET_ERROR, Source, mean_error
 from kvsim.engine.simulate import Simulation
 from kvsim.onestep import Step, step
+from kvsim.report.labels import Names
 from kvsim.report.waiting import waiting
 from kvsim.report.words import amount, digits, percent, plural, seconds
 from kvsim.traits.placement import DRAM, HBM
@@ -20,19 +21,21 @@ WAITING, MOST, THRASHING, ALONE = 0.10, 0.50, 0.10, 0.10
 # ... and below which the busiest lane is idle, or a queue comes from bursts.
 IDLE, BURSTY = 0.50, 0.85
 
-LANES = {
-    "gpu": "the GPU",
-    "cpu": "the host's CPU",
-    "h2d": "the host link to the GPU",
-    "d2h": "the host link from the GPU",
-    "nvlink": "the link between the chips",
-    "nvme_read": "reading flash",
-    "nvme_write": "writing flash",
-    "csd": "attention in storage",
-    "cxl": "the CXL memory",
-    "nic": "the network",
-    "codec": "the codec",
-}
+LANES = Names(
+    {
+        "gpu": "the GPU",
+        "cpu": "the host's CPU",
+        "h2d": "the host link to the GPU",
+        "d2h": "the host link from the GPU",
+        "nvlink": "the link between the chips",
+        "nvme_read": "reading flash",
+        "nvme_write": "writing flash",
+        "csd": "attention in storage",
+        "cxl": "the CXL memory",
+        "nic": "the network",
+        "codec": "the codec",
+    }
+)
 
 _TIERS = {"nvme_read": "flash", "nvme_write": "flash", "cxl": "CXL memory", "nic": "the network"}
 _BESIDE = {

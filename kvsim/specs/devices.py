@@ -1,6 +1,6 @@
 """What hangs on a machine beside its chips: drives, memory expanders, remote stores, switches. Datasheet figures."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -38,7 +38,7 @@ class Drive(Spec):
     """
 
     name: str
-    kind: str = "nvme"
+    kind: Literal["nvme"] = "nvme"
     link: str | Link
     capacity: Bytes = Field(gt=0)
     read: BytesPerS = Field(gt=0)
@@ -82,7 +82,7 @@ class Expander(Spec):
     """Memory behind a link of its own, such as CXL: `latency` is what a read takes longer than from local DRAM."""
 
     name: str
-    kind: str = "cxl"
+    kind: Literal["cxl"] = "cxl"
     link: str | Link
     memory: Memory
     latency: Seconds = Field(ge=0)
@@ -94,7 +94,7 @@ class Store(Spec):
     """A store of caches behind a network `link`; `latency` is of one request, protocol and server included."""
 
     name: str
-    kind: str = "remote"
+    kind: Literal["remote"] = "remote"
     link: str | Link
     capacity: Bytes = Field(gt=0)
     read: BytesPerS = Field(gt=0)

@@ -152,7 +152,14 @@ def _tier(device: Device, host: Host, host_link: Link, way: Sequence[Node], chip
         Hop(device.name, many * write[0], write[1]),
     )
     depth = many * own.queue_depth if isinstance(own, Drive) else many
-    return Tier(device.tier, kind, many * capacity, reads, writes, _LANES[kind], depth, own, many)
+    return Tier(device.tier, kind, many * capacity, reads, writes, _lanes(device), depth, own, many)
+
+
+def _lanes(device: Device) -> tuple[str, str]:
+    """The usual lanes of its kind, or lanes of its own where it makes a tier of its own name."""
+    if device.tier == tier_name(device.kind):
+        return _LANES[device.kind]
+    return f"{device.tier}_read", f"{device.tier}_write"
 
 
 def _hop(node: Node, way: str) -> Hop:

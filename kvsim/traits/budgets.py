@@ -135,7 +135,7 @@ class LayerShares(Budget):
         """Prompts above the largest layer's budget do not bound it; twice its share of the figure is surely above."""
         mean = self.mean(prompt)
         most = 2 * mean * max(self.figure.values) / self.figure.mean + self.least
-        return mean if prompt >= most else (mean, prompt)
+        return mean if prompt >= most and not self.whole else (mean, prompt)
 
     def label(self, geo: Geometry, layer: int) -> Hashable:
         """Each layer has its own."""
@@ -146,7 +146,7 @@ class LayerShares(Budget):
         mine = _spread(self.figure, kinds)
         pool = np.maximum(self.uniform(prompt) - self.least, 0)
         found: Ints = np.floor(mine.reshape(-1, *[1] * np.ndim(prompt)) * pool).astype(np.int64) + self.least
-        return found
+        return self.excepted(found, prompt, kinds)
 
 
 @cache

@@ -87,6 +87,10 @@ class Basis(Trait):
         """The basis of the layers of a kind; `label` must tell apart those that differ."""
         return self
 
+    def of_class(self, index: int) -> "Basis":
+        """The basis of a token class (0 unless the retention sorts tokens into several)."""
+        return self
+
     def key_dim(self, dim: int) -> int:
         """Channels that a stored key keeps."""
         return dim

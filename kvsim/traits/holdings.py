@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 MANY = 1 << 20
-TABULATED = 4096  # figures at once, from which on they are looked up in a table
+TABULATED = 4096  # figures asked for, from which on they are looked up in a table
+LONGEST = 1 << 20  # tokens in a table
 BYTES, ALLOCATED, WORK, REBUILT, JOINT = range(5)  # figures of one encoded row
 
 
@@ -44,6 +45,7 @@ class Holdings:
         for _, run in groupby(range(len(codecs)), key=lambda g: codecs[g]):
             several = list(run)
             self._alike.append((slice(several[0], several[-1] + 1), *codecs[several[0]]))
+        self._asked: dict[tuple[int, int, int], int] = {}
         self._tables: dict[tuple[int, int, int], Ints] = {}
         self._once = sum(trait.sequence_bytes(geo) for trait in policy.traits)
 
@@ -61,7 +63,7 @@ class Holdings:
             for groups, basis, quantizer in self._alike:
                 weights = (copies * self.rows)[groups]
                 for c in range(part.shape[1]):
-                    found = basis.bytes(quantizer.of_class(c), part[groups, c], *dims)
+                    found = basis.of_class(c).bytes(quantizer.of_class(c), part[groups, c], *dims)
                     totals += np.stack([weights @ found.key, weights @ found.value])
         return totals[0], totals[1]
 
@@ -214,10 +216,11 @@ class Holdings:
             each = []
             for c in range(kept.shape[1]):
                 tokens = kept[groups, c]
-                if tokens.size >= TABULATED:
-                    each.append(self._tabulated(what, i, c, int(tokens.max())).take(tokens))
+                asked = self._asked[what, i, c] = self._asked.get((what, i, c), 0) + tokens.size
+                if asked >= TABULATED and (most := int(tokens.max())) < LONGEST:
+                    each.append(self._tabulated(what, i, c, most).take(tokens))
                 else:
-                    each.append(self._of_row(what, basis, quantizer.of_class(c), tokens))
+                    each.append(self._of_row(what, basis.of_class(c), quantizer.of_class(c), tokens))
             parts.append(sum(each[1:], each[0]))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
@@ -227,7 +230,7 @@ class Holdings:
         if table is None or len(table) <= most:
             _, basis, quantizer = self._alike[i]
             tokens = np.arange(1 << max(13, most.bit_length()))
-            table = self._tables[what, i, c] = self._of_row(what, basis, quantizer.of_class(c), tokens)
+            table = self._tables[what, i, c] = self._of_row(what, basis.of_class(c), quantizer.of_class(c), tokens)
         return table
 
     def _of_row(self, what: int, basis: "Basis", quantizer: "Quantizer", tokens: Ints) -> Ints:

@@ -19,6 +19,7 @@ and of all layers
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import cached_property
+from math import lcm
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,10 +100,14 @@ class Layout:
 
     @cached_property
     def block_bytes(self) -> int:
-        """Bytes of one block of tokens over all layers, in the cache's home tier."""
-        two = self._windowed(self._everywhere(np.array([self.block_tokens, 2 * self.block_tokens], np.int64)))
-        rows = self._columns(two, two)[self.home_row]
-        return int(rows[1] - rows[0])
+        """Bytes of one block of tokens over all layers, in the cache's home tier; of the widest token class."""
+        whole = lcm(self.block_tokens, self.policy.quantizer.period)  # encodings may allocate blocks of their own
+        two, classes = self._windowed(self._everywhere(np.array([whole, 2 * whole], np.int64))), []
+        for index in range(self.policy.retention.classes):
+            kept = np.zeros((len(two), self.policy.retention.classes, 2), np.int64)
+            kept[:, index] = two[:, 0]
+            classes.append(int(np.diff(self._columns(kept, kept)[self.home_row])[0]))
+        return max(classes) * self.block_tokens // whole
 
     @cached_property
     def static_bytes(self) -> int:
@@ -171,7 +176,7 @@ class Layout:
     def prefill_allocated(self, tokens: Ints) -> Ints:
         """[2, S] bytes in HBM and in the home tier while a prompt is read: before anything is evicted at its end.
 
-        Where layers hold less meanwhile, room for what they hold at its end is set aside.
+        Where less is held meanwhile than when decoding begins, room for that is set aside.
         """
         shares = np.array([self.policy.prefill.passes(self.geo, layer) for layer in self.groups.layer])
 
@@ -183,8 +188,10 @@ class Layout:
             return self._columns(held, held)
 
         rows = self._in_parts(columns, self.rows, tokens, tokens)
-        if self.passes or self._limits.min() < np.iinfo(np.int64).max:
-            rows = np.maximum(rows, self.rows_at(tokens, tokens))
+        if self.passes or self.policy.retention.classes > 1 or self._limits.min() < np.iinfo(np.int64).max:
+            begun = self.rows_at(tokens, tokens + 1)
+            rows = np.maximum(rows, begun * (tokens > 0))
+        rows[self.hbm_row] += self.policy.prefill.held_bytes(self.geo, tokens)
         return np.stack([rows[self.hbm_row], rows[self.home_row]])
 
     def largest_allocated(self, prompt: Ints, context: Ints) -> tuple[Ints, Ints]:

@@ -6,9 +6,14 @@ So a method is two things: shares of each chunk that layers see at once, and Ops
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kvsim.cost.geometry import Geometry
 from kvsim.cost.op import Op
 from kvsim.traits.trait import Chunk, End, Trait
+
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,10 @@ class Prefill(Trait):
     def attends(self, geo: Geometry, layer: int) -> float:
         """Share of a chunk's query-key pairs that the layer's attention computes."""
         return self.passes(geo, layer) ** 2
+
+    def held_bytes(self, geo: Geometry, tokens: Ints) -> Ints:
+        """Bytes in HBM besides the cache while `tokens` of a prompt [S] were read: an auxiliary model's own cache."""
+        return np.zeros_like(tokens)
 
     def reading_ops(self, geo: Geometry, chunk: Chunk) -> list[Op]:
         """Ops of all layers and models that a chunk adds (an auxiliary model's pass); affine in the chunk."""

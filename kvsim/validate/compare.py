@@ -88,12 +88,15 @@ def lent(hw: str | None = None) -> Iterator[Lent]:
         part = find.part(name)
         if not isinstance(part, Chip):
             continue
-        for one in find.calibrated(name).calibration.curves:
-            rows = read(name, one.op, one.dtype, one.tables, one.where) if one.dtype == "bf16" else None
+        own = find.calibrated(name)
+        for one in own.calibration.curves:  # of several kernels the one that runs are priced by
+            used = one.dtype == "bf16" and one.op in oneop.KINDS and own.curve(one.op, one.dtype) is one
+            rows = read(name, one.op, one.dtype, one.tables, one.where) if used else None
             if rows is None:
                 continue
             for lender in every:
-                other = find.calibrated(lender).curve(one.op, one.dtype)
+                curves = find.calibrated(lender)
+                other = curves.curve(one.op, one.dtype, one.kernel) or curves.curve(one.op, one.dtype)
                 if lender != name and other:
                     seconds = predicted(other.curve, part, rows, one.benchmark)
                     yield Lent(name, one.op, lender, residuals(rows, seconds))

@@ -23,7 +23,33 @@ def plans(chip: str) -> list[Plan]:
         plan("attention_decode", "bf16", "SDPA cuDNN"),
         plan("attention_prefill", "bf16", VARLEN, "query_tiles"),
         plan("attention_prefill", "bf16", "SDPA cuDNN", "query_tiles"),
-    ]
+        Plan(
+            chip, "elementwise", "bf16", "PyTorch's add", ("elementwise.csv",), origin,
+            where={"l2": "cold", "kernel": "add"},
+        ),
+    ]  # fmt: skip
 
 
-OWN = tuple(one for chip in CHIPS for one in plans(chip))
+def copies(link: str) -> list[Plan]:
+    """Copies over a host link, by all chips that were measured on such a one; pinned ones first."""
+    origin = Origin(f"kvsim calibrate on an {' and an '.join(CHIPS.values())}", "Apache-2.0")
+    tables = tuple(f"{chip}/copies.csv" for chip in CHIPS)
+    cached = {"cached_bytes": 3.5e7, "uncached_share": 0.12, "link_share": 0.2, "start_s": 1.8e-5}
+    kinds: tuple[tuple[str, str, str, dict[str, float]], ...] = (
+        ("cudaMemcpyAsync, pinned", "pinned", "contiguous", {}),
+        ("cudaMemcpy, pageable", "pageable", "contiguous", cached),
+        ("cudaMemcpyAsync a piece, pinned", "pinned", "pages", {"piece_s": 2e-6}),
+        ("cudaMemcpy2DAsync, pinned", "pinned", "rows", {"piece_s": 1e-9}),
+        ("a kernel over mapped memory", "mapped", "gather", {"piece_s": 1e-9}),
+    )
+    return [
+        Plan(
+            link, "copy", lane, kernel, tables, origin, start=start,
+            where={"memory": memory, "pattern": pattern, "beside": ""},
+        )
+        for kernel, memory, pattern, start in kinds
+        for lane in ("h2d", "d2h")
+    ]  # fmt: skip
+
+
+OWN = (*(one for chip in CHIPS for one in plans(chip)), *copies("pcie5-x16"))

@@ -67,7 +67,7 @@ def _own(path: Path, op: str, dtype: str, where: Mapping[str, str]) -> Rows:
         raise UserError(f"{path}: lacks the column {missing[0]!r}; {op} takes {', '.join(SHAPES[op])}, dtype, seconds")
     kept = frame["dtype"] == dtype
     for name, value in where.items():
-        kept &= frame[name].fillna("") == value
+        kept &= frame[name].fillna("").astype(str) == value
     return _rows(op, dtype, frame[kept], 1.0, seconds="seconds")
 
 

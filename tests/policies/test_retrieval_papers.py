@@ -108,3 +108,83 @@ def test_tidaldecode_speeds_up_a_long_context_as_its_paper_says() -> None:
         for text in ("full", "tidaldecode")
     ]
     assert 2.1 < seconds[0] / seconds[1] < 5
+
+
+def test_sentencekv_keeps_candidates_and_reads_a_budget() -> None:
+    """5 x 128 candidates and 64 that are always read, in 36 sentences of 20 tokens; 192 tokens are read a step."""
+    found = rows("sentencekv", 5000)
+    assert found["kept"] == [HEADS * 704]
+    assert found["tokens"] == [HEADS * 192] and found["scanned"] == [HEADS * 36]
+    assert stored("sentencekv", 5000) == 32 * HEADS * (704 * ROW + 36 * (256 + 4))
+    assert found["tiers"][2] == 32 * HEADS * 39 * ROW  # ceil(0.3 x 128) tokens anew
+
+
+def test_sentencekv_as_released_repeats_heads_and_waits_for_the_host() -> None:
+    assert rows("sentencekv", 5000, "published")["tiers"][2] == 4 * rows("sentencekv", 5000)["tiers"][2]
+    found = step(hw="h100", model="llama-3-8b", policy="sentencekv", context=5000, fidelity="published").ops
+    assert [op.count for op in found if op.name == "sort_on_host"] == [32]
+
+
+def test_a2ats_names_every_key_in_two_bytes() -> None:
+    """Codes in HBM, 4 + 64 rows too; 3 % of the tokens are read, on the host; 256 codebooks of a MiB."""
+    found = rows("a2ats", 20_000)
+    assert found["tokens"] == [HEADS * 600] and found["scanned"] == [HEADS * 20_000]
+    hbm, dram, fetched = found["tiers"]
+    assert dram == pytest.approx(20_000 * 131_072, abs=1) and fetched == 0
+    assert hbm == pytest.approx(256 * (20_000 * 2 + 68 * ROW), abs=1)
+    assert laid("a2ats").static_bytes == 256 * 4096 * 128 * 2
+
+
+def test_a2ats_attends_on_the_host() -> None:
+    found = ops("a2ats", 20_000)
+    assert moved(found["attention_on_host"]) == 256 * 600 * ROW
+    assert sum(op.count * op.flops["fp32"] for op in found["attention_on_host"]) == 4 * 128 * 32 * 600 * 32
+    assert moved(found["send_queries"]) == 32 * (2 * 32 * 128 + HEADS * 600 * 4)
+    assert moved(found["attention_decode"]) == 32 * (HEADS * 68 * ROW + 4 * 32 * 128)
+    assert moved(found["look_up_scores"]) == 32 * (2 * 32 * 4096 + HEADS * 20_000 * (2 + 2 * 4))
+
+
+def test_rekv_stores_an_hour_of_video_in_the_papers_bytes() -> None:
+    """Catalogue: 18.8 GB an hour of LLaVA-OV-7B (Qwen2-7B: 28 layers, 4 kv heads) at half a frame a second."""
+    qwen = Layout(policy("rekv"), find.model("qwen2.5-7b"), 1, 16)
+    tokens = np.array([1800 * 196])
+    index = 28 * 4 * 1800 * 256
+    assert int(qwen.stored(tokens, tokens)[0]) == 1800 * 196 * 57_344 + index
+    assert int(qwen.parts(tokens, tokens).value[0]) * 2 / 2**30 == pytest.approx(18.8, abs=0.05)
+
+
+def test_rekv_reads_a_video_under_its_window_and_fetches_frames_once() -> None:
+    video = 1800 * 196
+    found = rows("rekv", video)
+    assert found["tokens"] == [HEADS * (64 * 196 + 256)] and found["tiers"][2] == 0
+    fetch = at_the_end("rekv", video)["fetch_frames_h2d"]
+    assert fetch.count * fetch.bytes == 64 * 196 * 131_072
+    assert set(at_the_end("rekv:tier=flash", video)) >= {"fetch_frames_nvme_read", "fetch_frames_h2d"}
+    short, long = (
+        float(step(hw="h100", model="llama-3-8b", policy="rekv", phase="prefill", context=n).seconds)
+        for n in (100_000, 200_000)
+    )
+    assert long / short == pytest.approx(2, rel=0.1)  # linear in frames
+
+
+def test_rekv_waits_for_its_frames() -> None:
+    """64 frames over PCIe 5 at 85 % of 63 GB/s, 32 layers one after the other."""
+    whole = step(hw="h100", model="llama-3-8b", policy="rekv", phase="prefill", context=50_000)
+    at = [op.name for op in whole.ops].index("fetch_frames_h2d")
+    assert whole.op_seconds[at] == pytest.approx(64 * 196 * 131_072 / (0.85 * 63e9), rel=0.05)
+    assert float(whole.seconds) >= whole.lanes["gpu"] + whole.op_seconds[at]
+
+
+def test_subgen_keeps_rows_and_the_keys_of_its_clusters() -> None:
+    """20,000 tokens: 1,024 rows; 18,976 older ones in ceil(4 sqrt(18,976)) = 552 clusters of a representative and 4."""
+    layout = laid("subgen")
+    assert layout.kept(1, np.array([20_000]))[0, :, 0].tolist() == [1024, 552 * 5]
+    assert stored("subgen", 20_000) == 256 * (1024 * (ROW + 4) + 552 * 5 * (256 + 4))
+    assert layout.kept(1, np.array([1400]))[0, :, 0].tolist() == [1024, 376]  # clusters would hold more than there are
+
+
+def test_subgen_takes_a_prompt_token_by_token() -> None:
+    turns = at_the_end("subgen", 20_000)["take_turns"]
+    assert turns.count == 20_000 and turns.launches == 0.4
+    half, whole = (float(at_the_end("subgen", n)["cluster_stream"].flops["alu"]) for n in (10_000, 20_000))
+    assert whole / half == pytest.approx(2**1.5, rel=0.01)

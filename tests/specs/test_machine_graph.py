@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvsim import find
+from kvsim.cost.lanes import lanes
 from kvsim.errors import UserError
 
 BOX = """\
@@ -128,6 +129,7 @@ def test_a_bad_graph_is_refused(box: Path, old: str, new: str, says: str) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
+        ("name: my drive", "name: my drive\nkind: tape", "kind: input should be 'nvme', but got 'tape'"),
         ("capacity: 4 TB\n", "", "drive.yaml: key 'capacity' is missing"),
         ("capacity: 4 TB", "capacity: 0 TB", "capacity: input should be greater than 0"),
         ("link: pcie4-x4\n", "", "drive.yaml: key 'link' is missing"),
@@ -190,3 +192,14 @@ def test_every_device_makes_a_tier(name: str) -> None:
     assert tier.capacity_bytes > 0
     assert 0 < tier.read_bytes_per_s <= 63e9
     assert tier.read_latency_s > 0
+
+
+def test_a_tier_of_ones_own_name_has_lanes_of_its_own(box: Path) -> None:
+    text = (box / "box.yaml").read_text() + "  old: {drive: samsung-pm9a3, tier: cold}\n"
+    (box / "box.yaml").write_text(text)
+    machine = find.machine("./box.yaml")
+    assert machine.tier("flash").lanes == ("nvme_read", "nvme_write")
+    assert machine.tier("cold").lanes == ("cold_read", "cold_write")
+    found = lanes(machine, 1)
+    assert found["nvme_read"].bytes_per_s == 2 * 7e9
+    assert found["cold_read"].bytes_per_s == 6.5e9

@@ -18,7 +18,7 @@ def compared() -> list[Comparison]:
 
 @needs_tables
 def test_residuals_are_those_committed(compared: list[Comparison]) -> None:
-    assert len(compared) == 28
+    assert len(compared) == 40
     for one in compared:
         assert one.rows is not None, one.name
         for found, committed in (
@@ -39,7 +39,7 @@ def test_whole_groups_are_held_out(compared: list[Comparison]) -> None:
     for one in compared:
         assert one.rows is not None
         assert one.rows.held.all()
-        assert len(one.rows) > 20
+        assert len(one.rows) > 5
         assert np.isfinite(one.predicted_s).all() and (one.predicted_s > 0).all()  # type: ignore[arg-type,operator]
 
 
@@ -53,7 +53,7 @@ def test_another_generation_is_off_by_more_than_a_relative() -> None:
 
 def test_names_of_a_machine_are_its_chip_and_links() -> None:
     assert names("a100-40") == ["a100-sxm-80gb", "nvlink3"]
-    assert names("h100") == ["h100-sxm", "nvlink4"]
+    assert names("h100") == ["h100-sxm", "pcie5-x16", "nvlink4"]
 
 
 @needs_tables

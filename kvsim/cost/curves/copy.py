@@ -16,13 +16,16 @@ class CopyCurve:
         start_s: of a copy behind another, or (pageable) of the call.
         link_share: of the link's bandwidth.
         piece_s: of each piece beyond the first: a copy of its own, a row, or what a kernel gathers.
-        piece_bytes: that a piece costs more of the link than it holds.
+        cached_bytes: pageable bytes that the processor's caches hold, where a benchmark reuses its buffer; twice as
+            many are read from DRAM.
+        uncached_share: of the link's bandwidth from there.
     """
 
     start_s: float
     link_share: float
     piece_s: float = 0.0
-    piece_bytes: float = 0.0
+    cached_bytes: float = 0.0
+    uncached_share: float = 1.0
 
     def seconds(self, link: Link, shape: Shape, hot: Floats | float = 0.0) -> Floats:
         """Seconds to copy `bytes` in `pieces`."""
@@ -33,6 +36,10 @@ class CopyCurve:
     def parts(self, link: Link, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
         """The start, what the link carries, the pieces' pace."""
         size, pieces = np.asarray(shape["bytes"], np.float64), np.asarray(shape.get("pieces", 1.0), np.float64)
-        carried = (size + pieces * self.piece_bytes) / (self.link_share * link.bandwidth)
+        carried = size / (self.link_share * link.bandwidth)
+        if self.cached_bytes:
+            missed = np.clip(size / self.cached_bytes - 1, 0, 1)
+            slower = np.maximum(1 / self.uncached_share - 1 / self.link_share, 0)
+            carried = carried + missed * size * slower / link.bandwidth
         start = np.full_like(carried, self.start_s)
         return {"latency": start, "host link": carried, "pieces": (pieces - 1) * self.piece_s + 0 * carried}

@@ -90,7 +90,7 @@ def splits(tiles: Floats, blocks: Floats, slots: int) -> Floats:
     if not few.size:
         return found.reshape(shape)
     parts = np.arange(1.0, min(MOST_SPLITS, slots, blocks[few].max()) + 1)
-    waves = tiles[few, None] * (parts / slots)
+    waves = tiles[few, None] * parts / slots
     each = np.ceil(blocks[few, None] / parts)
     useful = parts <= blocks[few, None]
     useful[:, 1:] &= each[:, 1:] != each[:, :-1]

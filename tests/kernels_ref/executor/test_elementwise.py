@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from kernels_ref.executor.elementwise import FP8, add_norm, rotary, rotations, silu_mul, write_rows
+from kernels_ref.executor.kivi_unpack import unpack_rows
 from kernels_ref.executor.past import read_past
+from kernels_ref.quantize import pack_reference
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -78,3 +80,18 @@ def test_rows_come_back_out_of_pages(kind: torch.dtype, kv_heads: int) -> None:
             same[5] = False
             torch.testing.assert_close(rows[:37][same], sent[same], rtol=0, atol=0)
             assert (rows[37:] == 7).all() and (rows[5] == 0).all()
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_packed_pages_come_back(bits: int) -> None:
+    k, v = drawn(3, 2, 128, 32), drawn(3, 2, 128, 32, seed=1)
+    packed, table = pack_reference(k, v, bits, 32), torch.tensor([2, 0], dtype=torch.int32)
+    found = []
+    for fused in (False, True):
+        rows = tuple(torch.full((260, 2, 32), 7.0).half() for _ in "kv")
+        unpack_rows(packed, table, 2, *rows, fused)
+        found.append(rows)
+        assert all((x[256:] == 7).all() for x in rows)
+    for plain, kernel in zip(*found, strict=True):
+        torch.testing.assert_close(plain, kernel, rtol=1e-3, atol=1e-3)
+    assert (found[0][0][:128].transpose(0, 1) - k[2]).abs().mean() < (1.0 if bits == 2 else 0.2)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kernels_ref.executor.stepgrid import tiny_grid
+from kernels_ref.executor.steps import table_of, without
 from kvsim.validate.replaylog import read_replay
 
 
@@ -30,16 +32,19 @@ def test_steps(tmp_path: Path) -> None:
     assert {row["phase"] for row in rows} == {"prefill", "decode", "mixed"}
     assert all(row["kv_bytes"] == row["kv_predicted_bytes"] != "0" and float(row["seconds"]) > 0 for row in rows)
     assert len(shown.splitlines()) == len(rows) + 1
-    again = script("steps", tmp_path / "again", False, "--have", str(tmp_path / "steps.csv"), "--policies", "none")
-    assert len(again.splitlines()) == 1
+    assert len(without(tiny_grid(tmp_path), table_of(tmp_path / "steps.csv"))) == len(rows)  # short, without graphs
+    for row in rows:
+        row["graphed"] = "1"
+    assert not without(tiny_grid(tmp_path), rows)
 
 
 @pytest.mark.parametrize("interpreted", [False, True])
 def test_replays(tmp_path: Path, interpreted: bool) -> None:
-    script("replays", tmp_path, interpreted, "--each-s", "250", "--tar", str(tmp_path / "all.tgz"))
-    for name, policy in (("drawn", "full"), ("headinfer", "headinfer")):
+    known = {"short": "full"} if interpreted else {"drawn": "full", "headinfer": "headinfer"}
+    script("replays", tmp_path, interpreted, "--only", ",".join(known), "--tar", str(tmp_path / "all.tgz"))
+    for name, policy in known.items():
         log = read_replay(tmp_path / name)
-        assert log.arguments["policy"] == policy and len(log.steps["seconds"]) > 3
+        assert log.arguments["policy"] == policy and len(log.steps["seconds"]) >= 3
         assert (log.requests["done_s"] > log.requests["first_token_s"]).all()
         assert not (tmp_path / name / "steps.partial.csv").exists()
     assert (tmp_path / "all.tgz").stat().st_size > 1000

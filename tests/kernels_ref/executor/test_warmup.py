@@ -10,7 +10,7 @@ from kernels_ref.executor.warmup import warm_up
 @pytest.mark.parametrize("text", CASES)
 def test_a_warm_executor_holds_nothing(text: str) -> None:
     own = {"kv_blocks": 60, "max_num_batched_tokens": 64, "max_num_seqs": 8} | CASES[text][1]
-    _, executor = execute(burst(count=1, longest=400), text, own)
+    _, executor = execute(burst(count=1, longest=250, outputs=5), text, own)
     for held in executor.cache.held.values():
         executor.cache.free(held)
     executor.cache.held.clear()
