@@ -16,6 +16,7 @@ from kvsim.engine.simulate import Observer, Simulation, simulate
 from kvsim.engine.tierspec import tier_specs
 from kvsim.errors import UserError, unknown
 from kvsim.report.bound import bound
+from kvsim.report.energy import method
 from kvsim.report.summary import summarize
 from kvsim.report.tierwords import tier_notes
 from kvsim.specs.hardware import Machine
@@ -255,5 +256,5 @@ def assumptions(run: Simulation, fidelity: str, copies: int, sources: tuple[tupl
             f"requests reach {longest:,} tokens, {model.name} was trained for {model.max_context:,}: cost only, "
             "not quality (--set max_model_len to enforce)"
         )
-    found.append("energy: board power while the GPU works, idle power otherwise")
+    found.append(method(run))
     return found

@@ -99,6 +99,22 @@ class InSteps(Spec):
     measured: Residuals | None = None
 
 
+class Power(Spec):
+    """Watts of a board: idle with a context, or `busy_w` plus joules by what its kernels compute and move.
+
+    `median` and `worst` of |predicted / measured - 1| over the `rows` classes of work that it was fitted to.
+    """
+
+    idle_w: float
+    busy_w: float
+    bf16_flop_j: float
+    fp8_flop_j: float
+    byte_j: float
+    rows: int
+    median: float
+    worst: float
+
+
 class Calibration(Spec):
     """A chip's or a link's curves. `borrows` names the one whose curves are used, and `why` they fit."""
 
@@ -106,6 +122,7 @@ class Calibration(Spec):
     why: str = ""
     curves: list[Fitted] = Field(default_factory=list)
     in_steps: list[InSteps] = Field(default_factory=list)
+    power: Power | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from kvsim.cost.dense import layer_ops
 from kvsim.cost.op import PEER
 from kvsim.cost.rates import Rates
 from kvsim.engine.simulate import Simulation
+from kvsim.report.energy import energy_j
 from kvsim.report.tierfigures import lane_totals, tier_figures, tier_peaks, wear
 from kvsim.traits.placement import DRAM, HBM
 
@@ -33,7 +34,6 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
     output = int(columns.output_tokens[done].sum())
     chips, hours = tp * replicas, duration_s / 3600
     busy = _busy(run)
-    energy_j = _energy_j(run, busy["gpu"], duration_s)
     tiers = tier_figures(run, duration_s)
     below = {name: figures["hit_tokens"] for name, figures in tiers.items()}
     keys = ("prompt_tokens", "hit_tokens", "sequences", "steps", "returned_bytes")
@@ -73,7 +73,7 @@ def summarize(run: Simulation, warmup_s: float = 0.0) -> dict[str, Any]:
         "bytes_moved": _bytes_moved(run),
         "busy": busy,
         "usd_per_mtok": _ratio(machine.price_usd_per_h * chips * hours * 1e6, output),
-        "joules_per_token": _ratio(energy_j, output),
+        "joules_per_token": _ratio(energy_j(run, busy["gpu"], duration_s), output),
         "steps": total["steps"],
         "events": sum(replica.counters.events for replica in run.replicas),
         "chips": chips,
@@ -222,12 +222,6 @@ def _busy(run: Simulation) -> dict[str, float]:
         lanes[lane] = lanes.get(lane, 0.0) + busy_s
     whole_s = span_s * len(run.replicas)
     return {lane: min(1.0, seconds / whole_s) if whole_s else 0.0 for lane, seconds in lanes.items()}
-
-
-def _energy_j(run: Simulation, gpu_busy: float, duration_s: float) -> float:
-    """Board power while the GPU lane works, idle power otherwise."""
-    chip, chips = run.machine.chip, run.layout.geo.tp * len(run.replicas)
-    return chips * duration_s * (chip.idle_power + (chip.power - chip.idle_power) * gpu_busy)
 
 
 def _ratio(above: float, below: float) -> float | None:

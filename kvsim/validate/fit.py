@@ -18,6 +18,7 @@ from kvsim.validate.mixed import with_mixed
 from kvsim.validate.ownplans import OWN
 from kvsim.validate.plan import Plan
 from kvsim.validate.plans import MOST, PLANS, START
+from kvsim.validate.power import power
 from kvsim.validate.published import read
 from kvsim.validate.residuals import predicted, residuals, residuals_512
 from kvsim.validate.rows import Rows
@@ -87,7 +88,8 @@ def main(names: list[str]) -> None:
             print(f"{name} {plan.op} {plan.dtype}: {left.rows} held out, median {left.median:.1%}, p90 {left.p90:.1%}")
         calibration = Calibration(curves=curves)
         if isinstance(part, Chip):
-            calibration = with_mixed(name, Calibration(curves=curves, in_steps=_in_steps(curves, part)), part)
+            calibration = Calibration(curves=curves, in_steps=_in_steps(curves, part), power=power(name))
+            calibration = with_mixed(name, calibration, part)
         write(name, calibration)
 
 

@@ -21,6 +21,7 @@ from kvsim.validate.residuals import residuals
 from kvsim.validate.rows import SHAPES, Rows
 
 COLUMNS = ("op", "dtype", "seconds")
+OPS = ("gemm", "attention_decode", "attention_prefill", "all_reduce")
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,17 @@ def mine(path: Path, hw: str) -> list[Mine]:
     machine = find.machine(hw)
     if not path.is_dir():
         return _of_file(path, machine)
-    tables = [path / f"{op}.csv" for op in SHAPES if (path / f"{op}.csv").is_file()]
+    tables = [path / f"{op}.csv" for op in OPS if (path / f"{op}.csv").is_file()]
     if not tables:
-        raise UserError(f"{path}: holds no table of {', '.join(SHAPES)}")
+        raise UserError(f"{path}: holds no table of {', '.join(OPS)}")
     return [one for table in tables for one in _of_file(table, machine)]
 
 
 def _of_file(path: Path, machine: Machine) -> list[Mine]:
     frame, found = _read(path), []
     for (op, dtype, kernel), part in frame.groupby(["op", "dtype", "kernel"], sort=False):
-        if op not in SHAPES:
-            raise unknown("op", str(op), SHAPES, f"{path}:{part.index[0] + 2}")
+        if op not in OPS:
+            raise unknown("op", str(op), OPS, f"{path}:{part.index[0] + 2}")
         if dtype not in DTYPE_BYTES:
             raise unknown("dtype", str(dtype), DTYPE_BYTES, f"{path}:{part.index[0] + 2}")
         column = {name: _positive(path, part, name, 0 if name == "past" else None) for name in (*SHAPES[op], "seconds")}
@@ -97,7 +98,7 @@ def _read(path: Path) -> Any:
         raise UserError(f"{path}: {error.strerror or error}") from None
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors, too
         raise UserError(f"{path}: is no CSV: {str(error).splitlines()[0]}") from None
-    if "op" not in frame and path.stem in SHAPES:
+    if "op" not in frame and path.stem in OPS:
         frame["op"] = path.stem
     if "kernel" not in frame:
         frame["kernel"] = ""

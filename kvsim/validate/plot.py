@@ -12,7 +12,7 @@ from kvsim.report.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from kvsim.report.words import percent, seconds
 from kvsim.validate.compare import Comparison
 
-_SIZE_IN, _DPI, _POINTS = (11.0, 8.0), 110, 3000
+_SIZE_IN, _DPI, _POINTS = (11.0, 4.0), 110, 3000  # of a row of two panels
 _COLOURS = (BLUE, ORANGE, GREEN, RED, BLACK)
 _RANGE = (0.4, 2.5)
 
@@ -20,10 +20,11 @@ _RANGE = (0.4, 2.5)
 def scatter(compared: Sequence[Comparison], path: Path) -> None:
     """Draw the rows that are at hand; equal rows give equal bytes."""
     classes = list(dict.fromkeys(one.fitted.op for one in compared if one.rows is not None))
-    figure = Figure(figsize=_SIZE_IN, dpi=_DPI, layout="constrained")
+    rows = -(-len(classes) // 2)
+    figure = Figure(figsize=(_SIZE_IN[0], _SIZE_IN[1] * rows), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     for place, op in enumerate(classes, 1):
-        axes = figure.add_subplot(2, 2, place)
+        axes = figure.add_subplot(rows, 2, place)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(*_RANGE)
@@ -37,7 +38,8 @@ def scatter(compared: Sequence[Comparison], path: Path) -> None:
         axes.set_xlabel("measured")
         axes.set_ylabel("predicted / measured")
         shown = [one for one in compared if one.fitted.op == op and one.rows is not None]
-        for colour, one in zip(_COLOURS, shown, strict=False):
+        for number, one in enumerate(shown):
+            colour = _COLOURS[number % len(_COLOURS)]
             assert one.rows is not None and one.predicted_s is not None
             some = np.random.default_rng(0).permutation(len(one.rows))[:_POINTS]
             label = f"{one.name} {one.fitted.dtype}: median {percent(one.residuals.median)}"

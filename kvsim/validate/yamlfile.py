@@ -18,6 +18,8 @@ def write(name: str, found: Calibration) -> None:
             lines += [
                 f"{'- ' if i == 0 else '  '}{field}: {_text(value)}" for i, (field, value) in enumerate(entry.items())
             ]
+    if found.power:
+        lines.append(f"power: {_text(found.power.model_dump())}")
     path = ROOT / "hardware" / "calibration" / f"{name}.yaml"
     path.parent.mkdir(exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

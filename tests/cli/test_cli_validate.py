@@ -36,7 +36,7 @@ def test_json(kvsim_cli: Cli, alone: None) -> None:
 def test_mistakes(kvsim_cli: Cli, alone: None, tmp_path: Path) -> None:
     assert "unknown hw 'h10'" in kvsim_cli("validate", "--hw", "h10").mistake
     assert "nothing was measured of it; there are curves of" in kvsim_cli("validate", "--hw", "a6000").mistake
-    assert "no measurements to draw" in kvsim_cli("validate", "--out", str(tmp_path)).mistake
+    assert "no measurements to draw" in kvsim_cli("validate", "--hw", "nvlink3", "--out", str(tmp_path)).mistake
 
 
 def test_the_scatter_is_drawn(kvsim_cli: Cli, tmp_path: Path) -> None:
@@ -64,6 +64,18 @@ def test_on_ones_own_measurements(kvsim_cli: Cli, tmp_path: Path) -> None:
     assert found[1]["worst"] == pytest.approx(0, abs=1e-4)
     shown = kvsim_cli("validate", "--hw", "a100-80x4", "--on", path).out
     assert "curve of cuBLAS as vLLM 0.14 calls it" in shown and "-50 %" in shown
+
+
+def test_on_what_calibrate_wrote(kvsim_cli: Cli, tmp_path: Path) -> None:
+    """Rows of a kernel are held against that kernel's curve; a folder is all of its tables."""
+    from kvsim.find import ROOT
+
+    folder = ROOT / "hardware" / "calibration" / "h100-sxm"
+    found = json.loads(kvsim_cli("validate", "--hw", "h100", "--on", folder, "--json").out)["comparisons"]
+    known = {(one["op"], one["kernel"]): one for one in found}
+    assert known["attention_prefill", "SDPA cuDNN"]["provenance"].startswith("curve of SDPA cuDNN")
+    assert known["gemm", "torch.mm"]["median"] < 0.04
+    assert "holds no table of gemm" in kvsim_cli("validate", "--hw", "h100", "--on", tmp_path).mistake
 
 
 @pytest.mark.parametrize(
