@@ -5,25 +5,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from kvsim import find
 from kvsim.cost.source import DATASHEET, Source, notes
 from kvsim.engine.check import checker
-from kvsim.engine.executor import ExecutorFactory
 from kvsim.engine.serving import Serving
 from kvsim.engine.simulate import Observer, Simulation, simulate
-from kvsim.engine.tierspec import tier_specs
 from kvsim.errors import UserError, unknown
 from kvsim.report.bound import bound
 from kvsim.report.energy import method
 from kvsim.report.summary import summarize
-from kvsim.report.tierwords import tier_notes
 from kvsim.specs.hardware import Machine
 from kvsim.traces.loop import is_closed, note, paced, reuse_notes
 from kvsim.traces.reuse import with_outputs
 from kvsim.traces.trace import Trace
 from kvsim.traits.policy import policy as named_policy
+
+if TYPE_CHECKING:
+    from kvsim.engine.executor import ExecutorFactory
 
 REUSES = ("outputs", "prompts")
 DEFAULTS = {"hw": "h100", "model": "llama-3-8b", "policy": "full", "serving": "vllm"}
@@ -73,7 +73,7 @@ def run(
     reuse: str = "outputs",
     observers: tuple[Observer, ...] = (),
     progress: Callable[[int, int], None] | None = None,
-    executor: str | ExecutorFactory | None = None,
+    executor: "str | ExecutorFactory | None" = None,
     machine: Machine | None = None,
 ) -> Report:
     """Replay a trace on a machine under a policy.
@@ -249,7 +249,11 @@ def assumptions(run: Simulation, fidelity: str, copies: int, sources: tuple[tupl
         found.append("this policy's cache cannot be shared between requests: no prefix hits")
     elif serving.prefix_caching and trace.blocks is None:
         found.append("the trace has no prefix hashes: no hits between requests")
-    found += tier_notes(serving, [machine.tier(spec.name).kind for spec in tier_specs(serving.tiers)])
+    if serving.tiers:
+        from kvsim.engine.tierspec import tier_specs
+        from kvsim.report.tierwords import tier_notes
+
+        found += tier_notes(serving, [machine.tier(spec.name).kind for spec in tier_specs(serving.tiers)])
     longest = int((run.columns.prompt_tokens + run.columns.output_tokens).max())
     if longest > model.max_context:
         found.append(

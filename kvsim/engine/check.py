@@ -1,7 +1,11 @@
 """The engine's invariants, verified after each span under `--check`, numbered as in docs/architecture.md."""
 
+from typing import TYPE_CHECKING
+
 from kvsim.engine.replica import Replica, Span
-from kvsim.engine.tiers import Tiers
+
+if TYPE_CHECKING:
+    from kvsim.engine.tiers import Tiers
 
 MANY = 2000  # runs in a tier that are counted at every step
 
@@ -35,7 +39,7 @@ def checker(replica: Replica, span: Span) -> None:
     _hold(6, len({seq.index for seq in scheduler.waiting}) == len(scheduler.waiting), "a request waits twice")
 
 
-def check_tiers(tiers: Tiers, every: bool) -> None:
+def check_tiers(tiers: "Tiers", every: bool) -> None:
     """Verify a replica's tiers below HBM; large ones only if `every`."""
     for level in tiers.levels:
         if every or len(level.copies) < MANY:

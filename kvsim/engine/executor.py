@@ -5,7 +5,8 @@ With one, every step is planned on its own (as `--exact` does), priced as always
 knows nothing of it: what entered and left the batch since the last step is read off its running sequences.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Protocol
@@ -119,3 +120,14 @@ class ExecutingReplica(Replica):
         number = self._steps
         self._steps += 1
         return Step(number, now_s, idle, plan, decoding, tuple(plan.chunks), scheduler.step, left, entered)
+
+
+@contextmanager
+def executing(factory: ExecutorFactory, simulation: "Simulation") -> Iterator[None]:
+    """Give each replica its executor, and close them all at the end."""
+    with ExitStack() as stack:
+        for replica in simulation.replicas:
+            if isinstance(replica, ExecutingReplica):
+                replica.attach(factory(simulation, replica))
+                stack.callback(replica.executor.close)
+        yield

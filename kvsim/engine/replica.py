@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ from kvsim.engine.ledger import Ledger
 from kvsim.engine.results import Columns, Counters
 from kvsim.engine.scheduler import Plan, Scheduler
 from kvsim.engine.sequence import Sequence
-from kvsim.engine.streaming import Streaming
+
+if TYPE_CHECKING:
+    from kvsim.engine.streaming import Streaming
 
 Floats = NDArray[np.float64]
 
@@ -82,7 +84,7 @@ class Replica:
                 span.steps = step
                 self._wake_at(float(span.ends[step - 1]))
 
-    def share(self, streaming: Streaming) -> None:
+    def share(self, streaming: "Streaming") -> None:
         """Its cache crosses links that other replicas use too."""
         self._streaming = streaming
         streaming.on_change = self._reprice

@@ -10,7 +10,6 @@ from heapq import heappop, heappush
 from typing import Protocol
 
 from kvsim.engine.ledger import Ints, Ledger
-from kvsim.engine.levels import blocks_of
 from kvsim.engine.memory import Memory
 from kvsim.engine.sequence import Sequence
 from kvsim.engine.serving import Serving
@@ -180,7 +179,7 @@ class Scheduler:
         if pieces:
             past = sum(blocks for _, blocks in hits)
             memory.admit(seq, hits, whole, whole, spare)
-            seq.computed = (past + blocks_of(pieces)) * self.serving.block_tokens
+            seq.computed = (past + sum(want - have for _, have, want in pieces)) * self.serving.block_tokens
             if tiers.load(seq, pieces, past):
                 self._loaded(seq)
         if seq.loaded or pieces == []:

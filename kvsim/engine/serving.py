@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kvsim.cost.overheads import LAYER_KERNELS, LEAST_KERNELS, SAMPLING_KERNELS, Graphs, Overheads
-from kvsim.engine.tierspec import tier_specs
 from kvsim.traits.eviction import online
 from kvsim.traits.policy import require
 
@@ -122,7 +121,10 @@ class Serving:
         reserved = self.admission == "reserve_output" or not self.static_batches
         require(reserved, f"static_batches needs admission reserve_output, but got {self.admission}")
         online(self.prefix_eviction)
-        require(not tier_specs(self.tiers) or self.prefix_caching, "tiers need prefix_caching=true")
+        if self.tiers:
+            from kvsim.engine.tierspec import tier_specs
+
+            require(not tier_specs(self.tiers) or self.prefix_caching, "tiers need prefix_caching=true")
         leaves = f"prefix_cache=radix gives up least recently used leaves: no prefix_eviction={self.prefix_eviction}"
         require(self.prefix_cache == "hash" or self.prefix_eviction == "lru", leaves)
         fits = self.max_num_batched_tokens >= self.max_num_seqs

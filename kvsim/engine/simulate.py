@@ -1,8 +1,10 @@
 """A whole run: requests of a trace reach replicas through a router, on one clock."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +13,6 @@ from kvsim.cost.rates import Rates
 from kvsim.engine.arrivals import ClosedLoop, Feed, OpenLoop
 from kvsim.engine.capacity import Capacity, capacity
 from kvsim.engine.clock import Clock
-from kvsim.engine.executor import ExecutingReplica, ExecutorFactory
 from kvsim.engine.ledger import Ledger
 from kvsim.engine.memory import Memory
 from kvsim.engine.prefix_caches import prefix_cache
@@ -20,9 +21,6 @@ from kvsim.engine.results import Columns
 from kvsim.engine.router import Router
 from kvsim.engine.scheduler import Scheduler
 from kvsim.engine.serving import Serving
-from kvsim.engine.streaming import streaming
-from kvsim.engine.swapping import swap_bytes, swap_ways
-from kvsim.engine.tiering import below
 from kvsim.specs.hardware import Machine
 from kvsim.specs.model import Model
 from kvsim.traces.loop import alone
@@ -30,6 +28,9 @@ from kvsim.traces.trace import Trace
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import DRAM
 from kvsim.traits.policy import Policy
+
+if TYPE_CHECKING:
+    from kvsim.engine.executor import ExecutorFactory
 
 Observer = Callable[[Replica, Span], None]
 
@@ -65,7 +66,7 @@ def simulate(
     closed: bool = False,
     concurrency: int | None = None,
     progress: Callable[[int], None] | None = None,
-    executor: ExecutorFactory | None = None,
+    executor: "ExecutorFactory | None" = None,
 ) -> Simulation:
     """Replay `trace` on `replicas` replicas of `tp` chips each.
 
@@ -84,11 +85,28 @@ def simulate(
     room = capacity(machine, layout, serving)
     pricer = Pricer(layout, Rates.of(machine, tp), serving.overheads)
     clock = Clock()
-    tiers = below(machine, layout, room, serving, trace, pricer, clock)
-    streams = streaming(machine, pricer, clock, replicas)
-    swap_room = swap_bytes(machine, layout, room, serving)
-    if serving.preemption == "swap" and serving.swap_tier != DRAM:
-        pricer.swap_ways = swap_ways(machine, serving, tp)
+    tiers = streams = None
+    kind: type[Replica] = Replica
+    running: Callable[[Simulation], AbstractContextManager[object]] = nullcontext
+    swap_room = 0
+    if serving.tiers:
+        from kvsim.engine.tiering import Tiering
+
+        tiers = Tiering(machine, layout, room, serving, trace, pricer, clock)
+    if pricer.streams:
+        from kvsim.engine.streaming import streaming
+
+        streams = streaming(machine, pricer, clock, replicas)
+    if serving.preemption == "swap":
+        from kvsim.engine.swapping import swap_bytes, swap_ways
+
+        swap_room = swap_bytes(machine, layout, room, serving)
+        if serving.swap_tier != DRAM:
+            pricer.swap_ways = swap_ways(machine, serving, tp)
+    if executor:
+        from kvsim.engine.executor import ExecutingReplica, executing
+
+        kind, running = ExecutingReplica, partial(executing, executor)
     columns = Columns.empty(trace.arrival_s.copy(), trace.prompt_tokens, trace.output_tokens)
     caching = prefix_cache(serving, trace) if serving.prefix_caching and policy.reuse == "prefix" else None
     several = []
@@ -99,10 +117,9 @@ def simulate(
         if tiers and memory.cache:
             memory.tiers = tiers(number, memory.cache)
         scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, exact or executor is not None)
-        kind = Replica if executor is None else ExecutingReplica
         several.append(kind(clock, scheduler, ledger, pricer, columns, number))
         several[-1].observers.extend(observers)
-        if shared := streams(number):
+        if streams and (shared := streams(number)):
             several[-1].share(shared)
     rejections = reject(columns, layout, room, serving)
     simulation = Simulation(trace, machine, layout, serving, room, several, columns, rejections, until_s, closed)
@@ -114,24 +131,13 @@ def simulate(
             replica.on_end = feed.ended
     else:
         feed = OpenLoop(clock, router, columns, serving.api_s, progress)
-    with _executors(simulation, executor):
+    with running(simulation):
         feed.begin()
         clock.run_until(until_s)
     for replica in several:
         replica.counters.add_up()
         np.add.at(columns.preemptions, replica.scheduler.preempted, 1)
     return simulation
-
-
-@contextmanager
-def _executors(simulation: Simulation, executor: ExecutorFactory | None) -> Iterator[None]:
-    """Give each replica its executor, and close them all at the end."""
-    with ExitStack() as stack:
-        for replica in simulation.replicas:
-            if executor is not None and isinstance(replica, ExecutingReplica):
-                replica.attach(executor(simulation, replica))
-                stack.callback(replica.executor.close)
-        yield
 
 
 def reject(columns: Columns, layout: Layout, room: Capacity, serving: Serving) -> dict[str, int]:

@@ -17,8 +17,6 @@ def swap_bytes(machine: Machine, layout: Layout, room: Capacity, serving: Servin
     Raises:
         UserError: the machine has no such tier, or the prefix cache takes all of it.
     """
-    if serving.preemption != "swap":
-        return 0
     name = serving.swap_tier
     if name == HBM:
         raise UserError("swap_tier: sequences are swapped out of hbm; name a tier below it, such as dram")

@@ -114,10 +114,3 @@ class Tiering:
         return float(price(0, (), chunk(tokens + rest, past), 1)[1]) - float(
             price(0, (), chunk(rest, past + tokens), 1)[1]
         )
-
-
-def below(
-    machine: Machine, layout: Layout, room: Capacity, serving: Serving, trace: Trace, pricer: Pricer, clock: Clock
-) -> Tiering | None:
-    """What makes each replica's tiers; None where settings name none."""
-    return Tiering(machine, layout, room, serving, trace, pricer, clock) if serving.tiers else None

@@ -1,15 +1,17 @@
 """What the tiers below HBM did in a run: hits, transfers, writes and wear, and where computing was faster."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kvsim.cost.devices.flash import drive_writes_per_day, years_to_wear_out
 from kvsim.engine.replica import Replica
 from kvsim.engine.simulate import Simulation
-from kvsim.engine.tiers import Tiers
 from kvsim.specs.devices import Drive
+
+if TYPE_CHECKING:
+    from kvsim.engine.tiers import Tiers
 
 
 def tier_figures(run: Simulation, duration_s: float) -> dict[str, dict[str, Any]]:
@@ -62,7 +64,7 @@ def wear(run: Simulation, name: str, written_bytes: int, duration_s: float) -> d
     }
 
 
-def worth_from_tokens(tiers: Tiers, number: int, most: int = 1 << 20) -> int | None:
+def worth_from_tokens(tiers: "Tiers", number: int, most: int = 1 << 20) -> int | None:
     """The shortest prefix, in blocks, that comes from a tier before it would be computed; None below `most` tokens."""
     low, high = 0, 1
     limit = most // tiers.serving.block_tokens

@@ -29,8 +29,6 @@ def tier_sentences(found: Mapping[str, Any], automatic: bool) -> Iterator[str]:
 
 def tier_notes(serving: Serving, kinds: list[str]) -> Iterator[str]:
     """What reading a report with tiers below HBM takes for granted. `kinds`: of the machine's tiers that are in use."""
-    if not serving.tiers:
-        return
     yield (
         "tiers: a request waits for its blocks outside the batch and holds its room in HBM meanwhile; what HBM gives "
         f"up is written from a buffer of {amount(serving.write_buffer_bytes)} a chip; transfers share links fairly"
