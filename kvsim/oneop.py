@@ -57,19 +57,35 @@ def _attention_prefill(*, batch: Any, new: Any, past: Any = 0, heads: Any, kv_he
     return kernels.attention_prefill("attention_prefill", batch * pairs * 4 * heads * head_dim, moved, 1, 1, shape)
 
 
-def _copy(*, bytes: Num, lane: str = H2D, request_bytes: Num = 0, queue_depth: Num = 0) -> Op:
+def _copy(
+    *, bytes: Num, lane: str = H2D, request_bytes: Num = 0, queue_depth: Num = 0, way: str = "pinned", pieces: Num = 1
+) -> Op:
     if lane not in COPY_LANES:
         raise UserError(f"op copy: lane must be {', '.join(COPY_LANES[:-1])} or {COPY_LANES[-1]}, but got {lane!r}")
     grain = {"request_bytes": request_bytes, "queue_depth": queue_depth}
     if any(np.ndim(value) for value in grain.values()):
         raise UserError("op copy: request_bytes and queue_depth must be single numbers")
-    return kernels.copy("copy", lane, bytes, shape={name: value for name, value in grain.items() if value})
+    if way not in COPY_WAYS:
+        raise unknown("way", way, COPY_WAYS, "op copy")
+    shape: dict[str, Any] = {name: value for name, value in grain.items() if value}
+    if way != "pinned":  # priced by its own curve, which only host links have
+        if lane not in (H2D, D2H):
+            raise UserError(f"op copy: way={way} crosses the host link: lane must be {H2D} or {D2H}, but got {lane!r}")
+        shape |= {"bytes": bytes, "pieces": pieces, "dtype": lane, "kernel": COPY_WAYS[way]}
+    return kernels.copy("copy", lane, bytes, shape=shape)
 
 
 def _all_reduce(*, bytes: Num, gpus: int) -> Op:
     return kernels.all_reduce("all_reduce", bytes, gpus)
 
 
+COPY_WAYS = {  # over the host link, by the kernel or call that was measured
+    "pinned": "cudaMemcpyAsync, pinned",
+    "pageable": "cudaMemcpy, pageable",
+    "pages": "cudaMemcpyAsync a piece, pinned",
+    "rows": "cudaMemcpy2DAsync, pinned",
+    "gather": "a kernel over mapped memory",
+}
 COPY_LANES = (H2D, D2H, "nvme_read", "nvme_write", "cxl", NIC)
 KINDS: dict[str, Callable[..., Op]] = {
     "gemm": _gemm,
@@ -80,7 +96,7 @@ KINDS: dict[str, Callable[..., Op]] = {
 }
 
 
-_TEXTS = ("dtype", "kv_dtype", "lane")
+_TEXTS = ("dtype", "kv_dtype", "lane", "way")
 _MOST = 1e18
 
 
@@ -89,8 +105,8 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
 
     Args:
         kind: gemm (m n k dtype), attention_decode (batch context heads kv_heads head_dim kv_dtype), attention_prefill
-            (batch new past heads kv_heads head_dim), copy (lane bytes, and of a drive request_bytes queue_depth),
-            all_reduce (bytes gpus), load (context model tier policy level).
+            (batch new past heads kv_heads head_dim), copy (lane bytes, over the host link also way pieces, of a drive
+            request_bytes queue_depth), all_reduce (bytes gpus), load (context model tier policy level).
         shape: its arguments: positive numbers, or arrays of one shape.
 
     Raises:
@@ -125,6 +141,10 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
         figures["gpus"] = gpus = int(gpus)
     rates = Rates.of(machine, gpus)
     built = KINDS[kind](**figures)
+    if kind == "copy" and "kernel" in built.shape and rates.fitted(built) is None:
+        raise UserError(
+            f"op copy: way={figures['way']} was not measured over {machine.host_link.name}; only way=pinned is priced"
+        )
     seconds, ideal = rates.seconds(built), rates.ideal_seconds(built)
     bounds, source = rates.bounds(built), rates.source(built)
     bound = bounds if np.ndim(seconds) else bounds[0]

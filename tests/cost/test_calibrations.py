@@ -2,9 +2,11 @@
 
 import pytest
 
+import kvsim
 from kvsim import find
 from kvsim.cost.calibration import BESIDE_CHUNK, Calibration
 from kvsim.cost.rates import Rates
+from kvsim.errors import UserError
 from kvsim.specs.load import load
 
 NAMES = find.names("hardware/calibration")
@@ -56,3 +58,15 @@ def test_machines_find_their_curves(hw: str, calibrated: bool, lender: str) -> N
 def test_peer_links_have_curves_of_their_own() -> None:
     assert Rates.of(find.machine("h100x8"), 8).peer_curves.curve("all_reduce", "bf16")
     assert not Rates.of(find.machine("l40sx4"), 4).peer_curves.curve("all_reduce", "bf16")
+
+
+def test_ways_to_copy_over_a_measured_link() -> None:
+    """Pages cost a copy each; one strided copy and a gathering kernel keep the link's pace, pageable memory not."""
+    size, took = 4 << 20, {}
+    for way in ("pinned", "pageable", "pages", "rows", "gather"):
+        took[way] = float(kvsim.op("copy", hw="h100", lane="h2d", bytes=size, way=way, pieces=1024).seconds)
+    assert [took["rows"], took["gather"]] == pytest.approx([took["pinned"]] * 2, rel=0.1)
+    assert took["pageable"] > 3 * took["pinned"]
+    assert took["pages"] > 20 * took["pinned"]
+    with pytest.raises(UserError, match=r"way=pages was not measured over PCIe 4\.0 x16"):
+        kvsim.op("copy", hw="l40s", lane="h2d", bytes=size, way="pages", pieces=1024)
