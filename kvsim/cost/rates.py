@@ -175,7 +175,7 @@ class Rates:
             if unit != "alu"
         }
         work["HBM bandwidth"] = op.bytes / (fitted.memory_share * chip.memory.bandwidth)
-        work["key blocks in turn"] = op.shape["keys"] * fitted.key_s
+        work["blocks in turn"] = op.shape["keys"] * fitted.key_s
         exposed = fitted.exposed * sum(work.values())
         found = {name: started + exposed + (1 - fitted.exposed) * took for name, took in work.items()}
         if "alu" in op.flops:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from kvsim.traits.eviction import Order, eviction
 
 Run = tuple[int, int]  # (id, blocks)
+NAMELESS = 1 << 62  # ids below its negative are of blocks that no look-up finds
 
 
 class PrefixCache:
@@ -29,7 +30,7 @@ class PrefixCache:
 
     def watch(self, on_evict: Callable[[int, int], None]) -> None:
         """Tell each run that is given up, with the blocks that it had."""
-        self._order.on_evict = on_evict
+        self._order.on_evict = lambda name, blocks: on_evict(name, blocks) if name > -NAMELESS else None
 
     @property
     def free_blocks(self) -> int:
@@ -88,13 +89,16 @@ class PrefixCache:
                 held[name] = blocks
 
     def release(self, held: dict[int, int], own: int, own_blocks: int) -> None:
-        """Free a sequence's blocks: `own_blocks` under the id `own` (its tail), then those it holds, last id first."""
+        """Free a sequence's blocks: `own_blocks` that are not full and nobody can hit, then those it holds, last first.
+
+        `own`: the id of what no id of the trace names.
+        """
         free = self._order.free
         if self._told:
             request = -own - 1
             self._order.turn(self._session_of(request) if self._session_of else request, request)
         if own_blocks > 0:
-            free(own, own_blocks)
+            free(own - NAMELESS, own_blocks)
             self.idle_blocks += own_blocks
         for name in reversed(held):
             entry = self._held[name]

@@ -114,7 +114,8 @@ def test_op(kvsim_cli: Cli) -> None:
 
 def test_op_names_the_kernel_that_a_curve_was_fitted_to(kvsim_cli: Cli) -> None:
     shape = ("op", "gemm", "m=16", "n=4096", "k=14336")
-    assert "datasheet rates" in kvsim_cli(*shape, "--hw", "h100").out
+    assert "datasheet rates" in kvsim_cli(*shape, "--hw", "a6000").out
+    assert "curve of torch.mm, from kvsim calibrate" in kvsim_cli(*shape, "--hw", "h100").out
     assert "curve of cuBLAS as vLLM 0.14 calls it, from aiconfigurator" in kvsim_cli(*shape, "--hw", "a100-80").out
     assert "borrowed from a100-sxm-80gb: cuBLAS as vLLM 0.14 calls it" in kvsim_cli(*shape, "--hw", "a100-40").out
 
@@ -130,7 +131,7 @@ def test_step_and_run_say_where_seconds_come_from(kvsim_cli: Cli, tiny: list[str
     ran = json.loads(kvsim_cli(*tiny, "--hw", "l40s", "--json").out)
     assert any(note.startswith("gemm: curve of cuBLAS") for note in ran["assumptions"])
     assert 0.1 < ran["provenance"]["expected_error"] < 0.25
-    plain = json.loads(kvsim_cli(*tiny, "--hw", "h100", "--json").out)
+    plain = json.loads(kvsim_cli(*tiny, "--hw", "a6000", "--json").out)
     assert plain["provenance"] == {"rates": "datasheet", "expected_error": 0.25}
     table = kvsim_cli("op", "copy", "lane=h2d", "bytes=1 GB", "--hw", "rtx4090").out
     assert "copy lane=h2d bytes=1 GB on rtx4090" in table and "host link" in table and "datasheet rates" in table

@@ -95,3 +95,12 @@ def test_two_sequences_share_what_they_hold() -> None:
     assert cache.held_blocks == 4 and cache.idle_blocks == 0
     cache.release(dict(hits), -2, 0)
     assert cache.held_blocks == 0 and cache.idle_blocks == 4
+
+
+def test_blocks_that_are_not_full_are_never_hit() -> None:
+    cache = PrefixCache(8)
+    held: dict[int, int] = {}
+    cache.register([(-1, 2)], held)  # two full blocks of request 0, whose prompt was preempted in its third
+    cache.blank -= 3
+    cache.release(held, -1, 1)
+    assert cache.idle_blocks == 3 and cache.lookup([(-1, 3)]) == [(-1, 2)]

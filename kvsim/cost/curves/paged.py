@@ -52,12 +52,12 @@ class PagedDecodeCurve:
         return latency + bodies(whole, self.exposed) + bodies(rest, self.exposed)
 
     def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
-        """Latency, key blocks in turn, HBM bandwidth."""
+        """Latency, blocks in turn, HBM bandwidth."""
         latency, whole, rest = self._work(chip, shape)
-        return {"latency": latency, "key blocks in turn": whole[0] + rest[0], "HBM bandwidth": whole[1] + rest[1]}
+        return {"latency": latency, "blocks in turn": whole[0] + rest[0], "HBM bandwidth": whole[1] + rest[1]}
 
     def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, list[Floats], list[Floats]]:
-        """Latency, and [key blocks in turn, HBM traffic] of the whole waves and of the last, partial one."""
+        """Latency, and [blocks in turn, HBM traffic] of the whole waves and of the last, partial one."""
         batch, context, heads, kv_heads, dim = np.broadcast_arrays(
             *(np.asarray(shape[name], np.float64) for name in ("batch", "context", "heads", "kv_heads", "head_dim"))
         )
