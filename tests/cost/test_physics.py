@@ -162,7 +162,7 @@ def endlessly(name: str) -> Machine:
         port = device.link.model_copy(update={"bandwidth": inf, "latency": 0.0})
         devices.append(replace(device, device=device.device.model_copy(update=fast), link=port))
     host = machine.host.model_copy(update={"memory": memory})
-    return replace(machine, host_link=link, host=host, devices=tuple(devices))
+    return replace(machine, host_link=link, host=host, devices=tuple(devices), host_curves=None)
 
 
 def test_headinfer_at_a_million_tokens_is_bound_by_the_host_link() -> None:

@@ -13,7 +13,7 @@ from kvsim.decide.sensitivity import FARTHEST, Change
 from kvsim.specs.hardware import Machine
 from kvsim.traces.trace import Trace
 
-MACHINES = ("h100", "h200", "a6000")  # those without kernel curves, which a machine from a file has not either
+MACHINES = ("h100", "h200", "a6000")  # written to files, which have no kernel curves, changed or not
 POLICIES = ("full", "kivi", "kivi:bits=4", "snapkv:capacity=512", "streaming", "headinfer", "fp8")
 
 
@@ -58,7 +58,8 @@ class Question:
         arrival_s = np.cumsum(draw.exponential(0.1, requests))
         lengths = draw.integers(50, 4000, requests), draw.integers(2, 80, requests)
         self.trace = Trace("drawn", arrival_s - arrival_s[0], *lengths)
-        self.hw = [str(name) for name in draw.choice(MACHINES, 2, replace=False)]
+        names = [str(name) for name in draw.choice(MACHINES, 2, replace=False)]
+        self.hw = [written(find.machine(name), folder, name) for name in names]
         self.policies = [str(name) for name in draw.choice(POLICIES, 2, replace=False)]
         self.by = str(draw.choice(["usd_per_mtok", "joules_per_token"]))
         self.slo = f"ttft_p90={draw.uniform(1, 4):.3f}s,tpot_p90={draw.uniform(60, 200):.1f}ms"
@@ -74,7 +75,7 @@ class Question:
     def best(self, change: Change, factor: float) -> int | None:
         """Which row is the best when the change's figure has `factor` times its value, by a file."""
         machine = perturbed(find.machine(change.hw), change.figure, factor)
-        name = f"{change.hw}-{change.figure}-{factor:.6f}".replace(" ", "-").replace("/", "-")
+        name = f"{Path(change.hw).stem}-{change.figure}-{factor:.6f}".replace(" ", "-").replace("/", "-")
         path = written(machine, self.folder, name)
         rows = self.ask([path if hw == change.hw else hw for hw in self.hw], sensitive=False).rows
         return next((number for number, row in enumerate(rows) if row.best), None)

@@ -118,7 +118,7 @@ def test_a_mistaken_point_fails_alone(tmp_path: Path) -> None:
     axes = {"policy": ["full", "kivy"], "set.max_num_seqs": [8, 0]}
     found = kvsim.sweep({**STUDY, "axes": axes}, out=tmp_path / "s", workers=1)
     assert [point["status"] for point in found.results["points"]] == ["done", "mistake", "mistake", "mistake"]
-    assert "unknown policy 'kivy': did you mean kivi?" in found.failed[1]["error"]
+    assert "unknown policy 'kivy': did you mean kivi" in found.failed[1]["error"]
     rows = found.rows()
     assert rows[1]["ttft_s.p99"] is None and "max_num_seqs must be at least 1" in rows[1]["error"]
     assert kvsim.sweep({**STUDY, "axes": axes}, out=tmp_path / "s", resume=True).ran == 0
