@@ -102,8 +102,16 @@ def kv_capacity_tokens(run: Simulation) -> int:
 def _spread(values: Floats) -> dict[str, float | None]:
     if not len(values):
         return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTILES)))
-    ranks = np.percentile(values, PERCENTILES)
-    return {"mean": float(values.mean()), **{f"p{p}": float(v) for p, v in zip(PERCENTILES, ranks, strict=True)}}
+    ordered = np.sort(values)
+    return {"mean": float(values.mean()), **{f"p{p}": percentile(ordered, p) for p in PERCENTILES}}
+
+
+def percentile(ordered: Floats, percent: float) -> float:
+    """Linear between neighbours of a sorted array, to the bit as np.percentile, which takes 20 ms to import."""
+    at = (len(ordered) - 1) * (percent / 100)
+    low, above = float(ordered[int(at)]), float(ordered[min(int(at) + 1, len(ordered) - 1)])
+    part = at - int(at)
+    return above - (above - low) * (1 - part) if part >= 0.5 else low + (above - low) * part
 
 
 def _sessions(run: Simulation) -> dict[str, Any] | None:
