@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from kvsim.report.plots import BLACK, BLUE, GREEN, ORANGE, RED
+from kvsim.report.plots import BLACK
 from kvsim.report.words import percent, seconds
 from kvsim.validate.compare import Comparison
 
-_SIZE_IN, _DPI, _POINTS = (11.0, 4.0), 110, 3000  # of a row of two panels
-_COLOURS = (BLUE, ORANGE, GREEN, RED, BLACK)
+_SIZE_IN, _DPI, _POINTS = (12.0, 5.2), 110, 3000  # of a row of two panels, with their legends below
 _RANGE = (0.4, 2.5)
 
 
@@ -39,13 +39,13 @@ def scatter(compared: Sequence[Comparison], path: Path) -> None:
         axes.set_ylabel("predicted / measured")
         shown = [one for one in compared if one.fitted.op == op and one.rows is not None]
         for number, one in enumerate(shown):
-            colour = _COLOURS[number % len(_COLOURS)]
+            colour = colormaps["tab10"](number % 10)
             assert one.rows is not None and one.predicted_s is not None
             some = np.random.default_rng(0).permutation(len(one.rows))[:_POINTS]
-            label = f"{one.name} {one.fitted.dtype}: median {percent(one.residuals.median)}"
+            label = f"{one.name} {one.fitted.dtype}, {one.fitted.kernel}: {percent(one.residuals.median)} in the median"
             ratio = np.clip(one.predicted_s[some] / one.rows.seconds[some], *_RANGE)
             axes.scatter(
                 one.rows.seconds[some], ratio, s=6, alpha=0.35, color=colour, label=label, linewidths=0, rasterized=True
             )
-        axes.legend(fontsize=8, frameon=False, loc="upper right", markerscale=2)
+        axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.16), markerscale=3)
     figure.savefig(path, metadata={"Software": None})
