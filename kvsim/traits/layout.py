@@ -176,7 +176,7 @@ class Layout:
     def prefill_allocated(self, tokens: Ints) -> Ints:
         """[2, S] bytes in HBM and in the home tier while a prompt is read: before anything is evicted at its end.
 
-        Where less is held meanwhile than when decoding begins, room for that is set aside.
+        Where less is held meanwhile than at its end, room for that is set aside.
         """
         shares = np.array([self.policy.prefill.passes(self.geo, layer) for layer in self.groups.layer])
 
@@ -189,7 +189,7 @@ class Layout:
 
         rows = self._in_parts(columns, self.rows, tokens, tokens)
         if self.passes or self.policy.retention.classes > 1 or self._limits.min() < np.iinfo(np.int64).max:
-            begun = self.rows_at(tokens, tokens + 1)
+            begun = self.rows_at(tokens, tokens)
             rows = np.maximum(rows, begun * (tokens > 0))
         rows[self.hbm_row] += self.policy.prefill.held_bytes(self.geo, tokens)
         return np.stack([rows[self.hbm_row], rows[self.home_row]])

@@ -137,7 +137,7 @@ def test_kv_prediction_holds_both_caches_and_both_models() -> None:
     maps = 32 * 2 * 2 * 1024**2
     assert laid("kv-prediction").static_bytes == 2 * (16 * layer + 128_256 * 4096) + maps
     assert (
-        laid("kv-prediction").allocated_while_prefilling(np.array([8192]))[0, 0] == (4096 + 8208) * 131_072
+        laid("kv-prediction").allocated_while_prefilling(np.array([8192]))[0, 0] == (4096 + 8192) * 131_072
     )  # and the next token's page
     assert stored("kv-prediction", 8192, 8192) == stored("full", 8192, 8192)
 
@@ -180,7 +180,7 @@ def test_specpc_reads_what_the_draft_chose() -> None:
 def test_specpc_sets_the_drafts_cache_aside_while_it_reads() -> None:
     """32 KiB a token of the draft, and the rows of 1,024 tokens: a quarter of what the model's own cache would take."""
     held = laid("specpc").allocated_while_prefilling(np.array([100_000]))[0, 0]
-    assert held == 100_000 * 32_768 + 1040 * 131_072  # with the next token's page
+    assert held == 100_000 * 32_768 + 1024 * 131_072
     assert laid("specpc").rows_at(np.array([100_000]), np.array([100_000]))[-1, 0] == 1024 * 131_072
 
 
