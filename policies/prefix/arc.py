@@ -103,10 +103,13 @@ class _Order(Order):
         self._trim()
 
     def _trim(self) -> None:
-        """The first queue and its ghosts stay within the capacity, all four within twice of it."""
-        queues = (self.once, self.again, self.once_ghosts, self.again_ghosts)
+        """The first queue and its ghosts stay within the capacity, all four within twice of it.
+
+        Blocks beyond the capacity are about to be given up, and make no ghost go before they do.
+        """
         self.once_ghosts.trim(self.once.blocks + self.once_ghosts.blocks - self._capacity)
-        self.again_ghosts.trim(sum(queue.blocks for queue in queues) - 2 * self._capacity)
+        cached = min(self.once.blocks + self.again.blocks, self._capacity)
+        self.again_ghosts.trim(cached + self.once_ghosts.blocks + self.again_ghosts.blocks - 2 * self._capacity)
 
 
 @dataclass(frozen=True)
