@@ -10,7 +10,7 @@ from kvsim.cost.devices.transit import Transit
 from kvsim.cost.op import GPU, Num
 from kvsim.cost.rates import Rates
 from kvsim.errors import UserError
-from kvsim.onestep import step
+from kvsim.onestep import first, step
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import FETCH, overlapped
 from kvsim.traits.policy import Policy
@@ -96,8 +96,8 @@ def load(
     roofline_s = np.max(np.stack(list(ideal.values())), axis=0)
     if np.ndim(context):
         return Load(seconds, roofline_s, lanes, wire, again.seconds, what)
-    each: dict[str, Num] = {name: _first(value) for name, value in lanes.items()}
-    return Load(_first(seconds), _first(roofline_s), each, _first(wire), _first(again.seconds), what)
+    each: dict[str, Num] = {name: first(value) for name, value in lanes.items()}
+    return Load(first(seconds), first(roofline_s), each, first(wire), first(again.seconds), what)
 
 
 def transit_of(policy: Policy) -> Transit | None:
@@ -111,7 +111,3 @@ def transit_of(policy: Policy) -> Transit | None:
 def decoded_per_s(transit: Transit, rates: Rates) -> float:
     """Elements a second that are decoded on arrival."""
     return transit.elements_per_s if transit.lane == GPU else rates.lane(transit.lane).bytes_per_s
-
-
-def _first(figure: Num) -> float:
-    return float(np.ravel(figure)[0])

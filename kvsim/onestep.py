@@ -44,16 +44,16 @@ class Step:
     @property
     def bound(self) -> str:
         """The lane that sets the pace, and the Op that fills most of it (at the first of several points)."""
-        lane = max(self.lanes, key=lambda name: _first(self.lanes[name]))
+        lane = max(self.lanes, key=lambda name: first(self.lanes[name]))
         inside = [i for i, op in enumerate(self.ops) if op.lane == lane]
-        most = max(inside, key=lambda i: _first(self.op_seconds[i]))
-        share = _first(self.op_seconds[most]) / max(_first(self.lanes[lane]), 1e-300)
+        most = max(inside, key=lambda i: first(self.op_seconds[i]))
+        share = first(self.op_seconds[most]) / max(first(self.lanes[lane]), 1e-300)
         return f"{self.bounds[most]} ({self.ops[most].name}, {share:.0%} of the {lane} lane)"
 
     @property
     def expected_error(self) -> float:
         """Of its Ops, weighted by their seconds (at the first of several points)."""
-        return mean_error(zip(map(_first, self.op_seconds), self.sources, strict=True))
+        return mean_error(zip(map(first, self.op_seconds), self.sources, strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--json` prints, SI units."""
@@ -287,7 +287,8 @@ def _count(name: str, value: Any, least: int = 1) -> Any:
     return array.astype(np.int64) if array.ndim else int(array)
 
 
-def _first(value: Num) -> float:
+def first(value: Num) -> float:
+    """A figure, or the first of several."""
     return float(np.ravel(value)[0])
 
 

@@ -23,14 +23,10 @@ class InPages(Cache):
         self.page_bytes = 0
 
     def admit(self, held: Held) -> None:
-        """Its hits are pages that it shares.
-
-        The engine also counts the last block of a prompt whose reading was broken off, though it is not full; its
-        tokens are read again. Raises RuntimeError where more is missing.
-        """
+        """Its hits are pages that it shares. Raises RuntimeError where the engine counts more."""
         names = [(run, block) for run, blocks in held.runs for block in range(blocks)]
         held.pages = self.pool.share(names)
-        if len(held.pages) < len(names) - 1:
+        if len(held.pages) < len(names):
             raise RuntimeError(f"request {held.request} hit {len(names)} blocks, {len(held.pages)} pages hold them")
         held.seen = len(held.pages) * self.page
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import itemgetter
@@ -81,6 +81,21 @@ def csv_rows(source: Source, names: Iterable[str]) -> Iterator[Row]:
     for rows in _batches(source, reader, above, _CSV_ROWS):
         yield from _numbered(source, rows, first, header)
         first = above + reader.line_num + 1
+
+
+def named_rows(source: Source, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, Any], dict[str, str]]]:
+    """(line, values, what to call each in a message), by the keys of `columns`, of a CSV or of JSON lines.
+
+    Raises:
+        UserError: a line is no object, or lacks a column.
+    """
+    rows = chain.from_iterable(json_rows(source)) if source.head.keys else csv_rows(source, columns.values())
+    for line, row in rows:
+        where = source.at(line)
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: must be one JSON object, but is {show(row)}")
+        found = {key: value_of(row, name, where) for key, name in columns.items()}
+        yield line, found, {key: f"{where}: {name}" for key, name in columns.items()}
 
 
 def _check_names(header: list[str], names: Iterable[str], where: str) -> None:

@@ -186,3 +186,9 @@ def require(ok: bool, message: str) -> None:
     """Raise ValueError(message) unless ok: how a paper checks its hyper-parameters."""
     if not ok:
         raise ValueError(message)
+
+
+def require_window(window: int, capacity: int) -> None:
+    """Raise ValueError unless at least one token, and fewer than the capacity, are the window."""
+    require(window >= 1, f"window must be at least 1, but got {window}")
+    require(capacity > window, f"capacity must be more than window ({window}), but got {capacity}")

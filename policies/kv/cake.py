@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import LayerShares
-from kvsim.traits.policy import Fidelity, Paper, Traits, require
+from kvsim.traits.policy import Fidelity, Paper, Traits, require, require_window
 from kvsim.traits.profile import assumed
 from kvsim.traits.votes import VotesAndSpread
 
@@ -32,10 +32,7 @@ class Cake(Paper):
     figures = MappingProxyType({"layer_preference": assumed(1.6, 1.2, 0.8, 0.4, spread=0.3)})
 
     def __post_init__(self) -> None:
-        require(self.window >= 1, f"window must be at least 1, but got {self.window}")
-        require(
-            self.capacity > self.window, f"capacity must be more than window ({self.window}), but got {self.capacity}"
-        )
+        require_window(self.window, self.capacity)
         require(
             min(self.tau1, self.tau2) > 0, f"tau1 and tau2 must be more than 0, but got {self.tau1} and {self.tau2}"
         )

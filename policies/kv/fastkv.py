@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
-from kvsim.traits.policy import Fidelity, Paper, Traits, require
+from kvsim.traits.policy import Fidelity, Paper, Traits, require, require_window
 from kvsim.traits.token_propagation import Propagation
 from kvsim.traits.votes import WindowVotes
 
@@ -30,8 +30,7 @@ class Fastkv(Paper):
     repo = "dongwonjo/FastKV"
 
     def __post_init__(self) -> None:
-        require(self.window >= 1, f"window must be at least 1, but got {self.window}")
-        require(self.capacity > self.window, f"capacity must be more than window ({self.window})")
+        require_window(self.window, self.capacity)
         require(0 < self.layer <= 1, f"layer must be in (0, 1], but got {self.layer}")
         require(self.tokens >= self.capacity, f"tokens must be at least capacity ({self.capacity}), got {self.tokens}")
 

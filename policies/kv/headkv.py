@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.head_budgets import HeadShares
-from kvsim.traits.policy import Fidelity, Paper, Traits, require
+from kvsim.traits.policy import Fidelity, Paper, Traits, require, require_window
 from kvsim.traits.profile import assumed
 from kvsim.traits.votes import WindowVotes
 
@@ -31,10 +31,7 @@ class Headkv(Paper):
     figures = MappingProxyType({"head_importance": assumed(2.5, 1.2, 0.6, 0.3, spread=0.2)})
 
     def __post_init__(self) -> None:
-        require(self.window >= 1, f"window must be at least 1, but got {self.window}")
-        require(
-            self.capacity > self.window, f"capacity must be more than window ({self.window}), but got {self.capacity}"
-        )
+        require_window(self.window, self.capacity)
         require(self.beta >= 1, f"beta must be at least 1, but got {self.beta}")
 
     def traits(self, fidelity: Fidelity) -> Traits:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
-from kvsim.traits.policy import Fidelity, Paper, Traits, require
+from kvsim.traits.policy import Fidelity, Paper, Traits, require, require_window
 from kvsim.traits.watchers import RecentProbabilities
 
 
@@ -29,10 +29,7 @@ class Morphkv(Paper):
 
     def __post_init__(self) -> None:
         require(self.fusion in ("sum", "max"), f"fusion must be sum or max, but got {self.fusion!r}")
-        require(self.window >= 1, f"window must be at least 1, but got {self.window}")
-        require(
-            self.capacity > self.window, f"capacity must be more than window ({self.window}), but got {self.capacity}"
-        )
+        require_window(self.window, self.capacity)
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """Published code compacts keys, values and the kept rows with index_select at each step."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Pyramid
-from kvsim.traits.policy import Fidelity, Paper, Traits, require
+from kvsim.traits.policy import Fidelity, Paper, Traits, require, require_window
 from kvsim.traits.votes import WindowVotes
 
 
@@ -27,10 +27,7 @@ class Pyramidkv(Paper):
     repo = "Zefan-Cai/KVCache-Factory"
 
     def __post_init__(self) -> None:
-        require(self.window >= 1, f"window must be at least 1, but got {self.window}")
-        require(
-            self.capacity > self.window, f"capacity must be more than window ({self.window}), but got {self.capacity}"
-        )
+        require_window(self.window, self.capacity)
         require(self.beta >= 1, f"beta must be at least 1, but got {self.beta}")
 
     def traits(self, fidelity: Fidelity) -> Traits:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
-from kvsim.traits.policy import Fidelity, Paper, Traits, require
+from kvsim.traits.policy import Fidelity, Paper, Traits, require_window
 from kvsim.traits.votes import WindowVotes
 
 
@@ -20,9 +20,7 @@ class Snapkv(Paper):
     repo = "FasterDecoding/SnapKV"
 
     def __post_init__(self) -> None:
-        require(self.window >= 1, f"window must be at least 1, but got {self.window}")
-        fits = self.capacity > self.window
-        require(fits, f"capacity must be more than window ({self.window}), but got {self.capacity}")
+        require_window(self.window, self.capacity)
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """Published code repeats keys and values for every query head before caching them."""

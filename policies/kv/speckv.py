@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
 from kvsim.traits.draft import DraftFirst
-from kvsim.traits.policy import Fidelity, Paper, Traits, require
+from kvsim.traits.policy import Fidelity, Paper, Traits, require, require_window
 from kvsim.traits.votes import WindowVotes
 
 
@@ -36,7 +36,7 @@ class Speckv(Paper):
     def __post_init__(self) -> None:
         for name in ("window", "pool", "lookahead", "near", "columns"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, but got {getattr(self, name)}")
-        require(self.capacity > self.window, f"capacity must be more than window ({self.window})")
+        require_window(self.window, self.capacity)
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """Which rows stay depends on the draft's answer: prefixes are not shared."""

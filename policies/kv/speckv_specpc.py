@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
 from kvsim.traits.draft import DraftFirst, VotesAmong
-from kvsim.traits.policy import Fidelity, Paper, Traits, require
+from kvsim.traits.policy import Fidelity, Paper, Traits, require, require_window
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Speckvspecpc(Paper):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, but got {getattr(self, name)}")
         for name in ("neighbours", "first"):
             require(getattr(self, name) >= 0, f"{name} must be at least 0, but got {getattr(self, name)}")
-        require(self.capacity > self.window, f"capacity must be more than window ({self.window})")
+        require_window(self.window, self.capacity)
         require(self.tokens >= self.capacity, f"tokens must be at least capacity ({self.capacity}), got {self.tokens}")
 
     def traits(self, fidelity: Fidelity) -> Traits:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kvsim.traits.auxiliary import Classifier
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Pyramid
-from kvsim.traits.policy import Fidelity, Paper, Traits, require
+from kvsim.traits.policy import Fidelity, Paper, Traits, require, require_window
 from kvsim.traits.votes import WindowVotes
 
 
@@ -30,10 +30,7 @@ class Windowkv(Paper):
     repo = "optim996/WindowKV"
 
     def __post_init__(self) -> None:
-        require(self.window >= 1, f"window must be at least 1, but got {self.window}")
-        require(
-            self.capacity > self.window, f"capacity must be more than window ({self.window}), but got {self.capacity}"
-        )
+        require_window(self.window, self.capacity)
         require(self.block >= 1, f"block must be at least 1, but got {self.block}")
         require(self.shared_layers >= 1, f"shared_layers must be at least 1, but got {self.shared_layers}")
         require(self.beta >= 1, f"beta must be at least 1, but got {self.beta}")

@@ -5,13 +5,11 @@ unit of the arrivals; without it gaps are unknown. Rows with an empty session st
 """
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from kvsim.errors import UserError
 from kvsim.traces import fields
-from kvsim.traces.documents import value_of
-from kvsim.traces.rows import csv_rows, json_rows
+from kvsim.traces.rows import named_rows
 from kvsim.traces.source import Head, Source, show
 from kvsim.traces.trace import Chunk
 from kvsim.traces.turns import NAN, Turns
@@ -29,13 +27,7 @@ def read(source: Source) -> Iterator[Chunk]:
         raise UserError(f"{source.path}: the generic_sessions format needs --map with session=COLUMN")
     clock = fields.time(fields.UNITS_PER_S[source.time_unit])
     turns = Turns(source, clock.units_per_s)
-    rows = chain.from_iterable(json_rows(source)) if source.head.keys else csv_rows(source, columns.values())
-    for line, row in rows:
-        where = source.at(line)
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: must be one JSON object, but is {show(row)}")
-        found = {key: value_of(row, name, where) for key, name in columns.items()}
-        named = {key: f"{where}: {name}" for key, name in columns.items()}
+    for line, found, named in named_rows(source, columns):
         wait = clock.one(found["gap"], named["gap"]) / clock.units_per_s if found.get("gap") not in (None, "") else NAN
         turns.add(
             line,

@@ -5,14 +5,12 @@ empty in a row.
 """
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 from kvsim.errors import UserError
 from kvsim.traces import fields
-from kvsim.traces.documents import value_of
 from kvsim.traces.fields import Clock
-from kvsim.traces.rows import csv_rows, json_rows
+from kvsim.traces.rows import named_rows
 from kvsim.traces.source import Head, Source, show
 from kvsim.traces.trace import Chunk
 from kvsim.traces.turns import NAN, Turns
@@ -30,13 +28,7 @@ def read(source: Source) -> Iterator[Chunk]:
         raise UserError(f"{source.path}: the generic_timed format needs --map with first=COLUMN or done=COLUMN")
     clock = fields.time(fields.UNITS_PER_S[source.time_unit])
     turns = Turns(source, clock.units_per_s)
-    rows = chain.from_iterable(json_rows(source)) if source.head.keys else csv_rows(source, columns.values())
-    for line, row in rows:
-        where = source.at(line)
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: must be one JSON object, but is {show(row)}")
-        found = {key: value_of(row, name, where) for key, name in columns.items()}
-        named = {key: f"{where}: {name}" for key, name in columns.items()}
+    for line, found, named in named_rows(source, columns):
         arrival = clock.one(found["arrival"], named["arrival"])
         turns.add(
             line,

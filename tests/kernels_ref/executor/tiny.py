@@ -5,6 +5,7 @@ import torch
 
 import kvsim.find as find
 from kernels_ref.executor.shape import Shape, shape_of
+from kernels_ref.executor.stepgrid import TINY
 from kernels_ref.executor.torch_executor import Options, TorchExecutor
 from kernels_ref.executor.weights import drawn
 from kvsim.engine.check import checker
@@ -117,16 +118,4 @@ def check_greedy(executor: TorchExecutor, run: Simulation, tolerance: float = 0.
     return total
 
 
-SPEC = """\
-name: tiny
-layers: 2
-hidden: 64
-heads: 4
-kv_heads: 2
-head_dim: 32
-ffn: 96
-vocab: 64
-max_context: 4096
-qkv_bias: true
-dtype: fp16
-"""
+SPEC = TINY + "qkv_bias: true\n"
