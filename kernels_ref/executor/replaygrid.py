@@ -79,29 +79,34 @@ def drawn(count: int, per_s: float, prompt: int, output: int, seed: int) -> Call
     return make
 
 
+_CODE = range(600, 810)
+_KV = {"kv_blocks": 12_000}
+
 REPLAYS = (
-    Replay("azure-code", azure(range(600, 710)), settings={"kv_blocks": 12_000}),
+    Replay("azure-code", azure(_CODE), settings=_KV),
     Replay(
         "kivi-pressure",
-        drawn(70, 12.0, 900, 150, 1),
+        drawn(200, 12.0, 900, 150, 1),
         "kivi",
         {"kv_blocks": 128, "block_tokens": 128, "preemption": "swap", "max_num_seqs": 64},
     ),
     Replay(
         "snapkv-pressure",
-        drawn(30, 9.0, 1200, 300, 3),
+        drawn(100, 9.0, 1200, 300, 3),
         "snapkv:capacity=512",
         {"kv_blocks": 420, "preemption": "swap", "max_num_seqs": 64},
     ),
+    Replay("headinfer-pressure", drawn(30, 6.0, 5000, 10, 6), "headinfer", {"kv_blocks": 1024, "max_num_seqs": 12}),
+    Replay("azure-code-dense", azure(_CODE, 2.6), settings=_KV),
     Replay("mooncake", mooncake(range(1500), 150, 28, 18.0), settings={"kv_blocks": 16_000, "max_num_seqs": 64}),
-    Replay("headinfer-pressure", drawn(10, 6.0, 5000, 10, 6), "headinfer", {"kv_blocks": 1024, "max_num_seqs": 12}),
-    Replay("azure-code-dense", azure(range(600, 710), 2.6), settings={"kv_blocks": 12_000}),
-    Replay("long-outputs", drawn(70, 8.0, 150, 800, 4), settings={"kv_blocks": 12_000, "max_num_seqs": 128}),
+    Replay("long-outputs", drawn(100, 8.0, 150, 800, 4), settings={**_KV, "max_num_seqs": 128}),
     Replay(
         "full-pressure",
-        drawn(150, 12.0, 900, 150, 5),
+        drawn(200, 12.0, 900, 150, 5),
         settings={"kv_blocks": 1200, "preemption": "swap", "max_num_seqs": 64},
     ),
+    Replay("azure-code-x1.8", azure(_CODE, 1.8), settings=_KV),
+    Replay("azure-code-x3.4", azure(_CODE, 3.4), settings=_KV),
 )
 
 _FEW = {"max_num_batched_tokens": 64, "max_num_seqs": 4}
