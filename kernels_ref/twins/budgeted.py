@@ -1,0 +1,98 @@
+"""Eviction to a budget: the cost side says how many tokens stay in each layer and head, the scorer says which."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels_ref.twins.attention import Attended
+from kernels_ref.twins.part import Part, Setting, part, part_of
+from kernels_ref.twins.retention import AllStay, all_of
+from kernels_ref.twins.slots import Slots, best
+from kernels_ref.twins.states import LayerStates, States
+from kvsim.traits.budgeted import Budgeted
+from kvsim.traits.budgets import Budget
+from kvsim.traits.profile import Figure
+
+
+@part_of(Budget)
+class Even(Part):
+    """The same for every head: the null allocator, and what others override."""
+
+    def counts(self, layer: int, counts: Tensor) -> Tensor:
+        """The cost side's tokens by head [Hk], listed by group, for the heads that they are meant for."""
+        return counts
+
+
+@part_of(Budgeted)
+class Evicting(AllStay):
+    """Budget x scorer x fate, at the prompt's end and every so many steps."""
+
+    def __init__(self, trait: Budgeted, setting: Setting) -> None:
+        super().__init__(trait, setting)
+        self.stepwise = trait.every > 0
+        self.budget, self.scorer, self.fate = (part(x, setting) for x in (trait.budget, trait.scorer, trait.fate))
+
+    def measure(self, states: States) -> Mapping[str, Figure]:
+        """Of its three parts."""
+        found: dict[str, Figure] = {}
+        for one in (self.budget, self.scorer, self.fate):
+            found |= one.measure(states)
+        return found
+
+    def end(self, states: States) -> list[Slots]:
+        """The best of each layer's tokens."""
+        return [self._end(i, layer, states) for i, layer in enumerate(states.layers)]
+
+    def _end(self, i: int, layer: LayerStates, states: States) -> Slots:
+        slots = all_of(layer, states.first).with_extra(**self.scorer.extra(i, layer))
+        rank = self.scorer.rank(i, slots, layer)
+        newest = max(self._recent(len(states)), self.scorer.window(len(states)))
+        return self._cut(i, slots, rank, len(states), newest, at_decode=False)
+
+    def grown(self, layer: int, slots: Slots, new: LayerStates, seen: Attended, context: int) -> Slots:
+        """What the step changes about ranks, then an eviction if one is due."""
+        if not self.stepwise:
+            if self.trait.by_phase:
+                slots = _marked(slots, new.keys.shape[1])
+            return slots
+        slots = self.scorer.stepped(layer, slots, new, seen)
+        if (slots.counts.cpu() <= self._kept(layer, context)).all():
+            return slots
+        rank = self.scorer.rank(layer, slots, None)
+        return self._cut(layer, slots, rank, context, self._recent(self.setting.prompt), at_decode=True)
+
+    def _kept(self, layer: int, context: int) -> Tensor:
+        """[Hk]: tokens that stay, without those that a fate adds."""
+        counts = self.setting.counts(layer, context).sum(0)
+        more = self.trait.fate.more_tokens
+        counts = torch.where(counts < context, counts - more, counts) if more else counts
+        return self.budget.counts(layer, counts)  # type: ignore[no-any-return]
+
+    def _recent(self, prompt: int) -> int:
+        """Newest tokens that always stay: as set, or H2O's second share."""
+        parts = self.trait.budget.parts
+        second = max(1, int(parts[1] * prompt)) if len(parts) == 2 else 0
+        return int(max(self.trait.recent, second))
+
+    def _cut(self, layer: int, slots: Slots, rank: Tensor, context: int, newest: int, at_decode: bool) -> Slots:
+        many = self._kept(layer, context).to(rank.device)
+        at = slots.position
+        rank = torch.where(at < self.trait.sinks, torch.inf, rank)
+        age = context - at.double()  # of the newest that stay, the newest go last
+        rank = torch.where(at >= context - newest, 1e30 / age, rank.double())
+        stay = best(rank, many, slots.valid)
+        return self.fate.taken(layer, slots, stay, at_decode)  # type: ignore[no-any-return]
+
+    def held(self, layer: int, slots: Slots) -> list[Any]:
+        """Of scorer and fate."""
+        return [*self.scorer.held(layer, slots), *self.fate.held(layer, slots)]
+
+
+def _marked(slots: Slots, new: int) -> Slots:
+    """With the last `new` slots as class 1."""
+    kind = slots.kind.clone()
+    kind[:, -new:] = 1
+    return replace(slots, kind=kind)

@@ -1,0 +1,63 @@
+"""The contract over every policy: what the cost side says is stored is what the twin's tensors take, to the byte."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import kvsim.find as find  # noqa: E402
+from kernels_ref.twins.cache import begin  # noqa: E402
+from kernels_ref.twins.made_up import made_up  # noqa: E402
+from kvsim.errors import UserError  # noqa: E402
+from kvsim.specs.model import Model  # noqa: E402
+
+POLICIES = [name for name in find.paper_names("kv")]
+SHAPES = ("llama-3-8b", "llama-2-7b", "qwen2.5-7b")
+PROMPTS = (7, 63, 64, 65, 300)
+SMALLER: dict[str, str] = {}  # papers whose own numbers exceed these prompts
+
+
+def few_layers(name: str) -> Model:
+    """The model's attention on four narrow layers."""
+    whole = find.model(name)
+    heads = whole.heads // 4
+    return replace_model(whole, layers=4, heads=heads, kv_heads=max(1, whole.kv_heads // 4), head_dim=32)
+
+
+def replace_model(model: Model, **fields: int) -> Model:
+    return model.model_copy(
+        update={**fields, "hidden": fields["heads"] * fields["head_dim"], "vocab": 128, "window": None}
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", POLICIES)
+def test_bytes(name: str, shape: str) -> None:
+    model = few_layers(shape)
+    for prompt in PROMPTS:
+        whole = made_up(model, prompt + 3, seed=prompt)
+        try:
+            cache = begin(SMALLER.get(name, name), whole.slice(0, prompt))
+        except UserError as error:
+            if "no executable twin" in str(error):
+                pytest.skip(str(error))
+            raise
+        check(cache, prompt)
+        for step in range(3):
+            for i, layer in enumerate(whole.layers):
+                cache.attend(i, layer.slice(prompt + step, prompt + step + 1))
+            check(cache, prompt + step + 1)
+
+
+def check(cache, context: int) -> None:
+    setting = cache.setting
+    holdings = setting.layout.holdings
+    kept = setting.policy.retention.kept(setting.prompt, np.array([context], np.int64), setting.layout.kinds)
+    predicted = int(holdings.stored(np.array(kept))[0])
+    assert sum(cache.stored_bytes().values()) == predicted
+    for layer, heads in enumerate(cache.kept()):
+        counts = setting.counts(layer, context).sum(0)
+        for head in heads:
+            assert len(head) <= context and (head[1:] > head[:-1]).all()
+            assert head.numel() == 0 or (0 <= head[0] and head[-1] < context)
+        assert sorted(map(len, heads)) == sorted(counts.tolist())
