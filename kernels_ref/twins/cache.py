@@ -1,6 +1,7 @@
 """A sequence's compressed cache: begun at its prompt's end, attended to block by block."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ def begin(
         UserError: unknown policy or parameter; a trait without a twin; a model that the method does not fit.
     """
     given = text if isinstance(text, Policy) else policy(text)
+    setting = Setting(given, states.model, len(states), seed, calibration)
     seen: dict[str, Figure] = {}
     for trait in (
         given.retention,
@@ -44,10 +46,10 @@ def begin(
         given.placement,
         given.prefill,
     ):
-        seen |= part(trait, Setting(given, states.model, len(states), seed, calibration)).measure(states)
+        seen |= part(trait, setting).measure(states)
     seen |= profile or {}
     measured = policy(given.name, given.fidelity, seen) if seen else given
-    return Compressed(Setting(measured, states.model, len(states), seed, calibration), states, seen)
+    return Compressed(replace(setting, policy=measured), states, seen)
 
 
 class Compressed:
