@@ -99,6 +99,9 @@ class Compressed:
         )
         if (window := self.retention.visible(at, grown)) is not None:
             visible = visible & window
+        appended = self.slots[layer].append(at, new.keys, new.values)
+        if (stays := self.retention.outlives(layer, appended, new, context + n)) is not None:
+            visible = visible & stays
         if (chosen := self.selection.chosen(layer, new.queries, cached)) is not None:
             rows = max(chosen.shape[0], visible.shape[0])
             own = torch.ones(chosen.shape[0], n, n, dtype=torch.bool, device=at.device)
@@ -106,7 +109,6 @@ class Compressed:
         bias = grown.weight.log() if grown.counted else None
         out, probabilities = attend(new.queries, grown.key, grown.value, visible, bias)
         self.last[layer] = seen = Attended(probabilities, grown.position)
-        appended = self.slots[layer].append(at, new.keys, new.values)
         self.slots[layer] = self.retention.grown(layer, appended, new, seen, context + n)
         self.context[layer], self._stale = context + n, True
         return out

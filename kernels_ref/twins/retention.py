@@ -30,6 +30,10 @@ class AllStay(Part):
         """[Hk or 1, n, N]: slots that queries at positions [n] may see, where fewer than what is kept; None for all."""
         return None
 
+    def outlives(self, layer: int, slots: Slots, new: LayerStates, context: int) -> Tensor | None:
+        """[Hk, n, N]: slots that the new tokens' queries may see where some go before attention runs; None for all."""
+        return None
+
     def grown(self, layer: int, slots: Slots, new: LayerStates, seen: Attended, context: int) -> Slots:
         """What stays of `slots`, whose last are the tokens just attended from; `context` were seen by now."""
         return slots
