@@ -45,9 +45,11 @@ class Evicting(AllStay):
     def end(self, states: States) -> list[Slots]:
         """The best of each layer's tokens."""
         self.fate.prepare(states)
-        return [self._end(i, layer, states) for i, layer in enumerate(states.layers)]
+        return [self.end_of(i, states) for i in range(len(states.layers))]
 
-    def _end(self, i: int, layer: LayerStates, states: States) -> Slots:
+    def end_of(self, i: int, states: States) -> Slots:
+        """Of one layer."""
+        layer = states.layers[i]
         slots = all_of(layer, states.first).with_extra(**self.scorer.extra(i, layer))
         rank = self.scorer.rank(i, slots, layer)
         newest = max(self._recent(len(states)), self.scorer.window(len(states)))
