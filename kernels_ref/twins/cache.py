@@ -75,9 +75,13 @@ class Compressed:
 
     def _encode(self) -> None:
         """Stored tensors of all layers, and their rows as attention reads them."""
-        found = self.sharing.encoded(self.slots, self.basis.encode)
+        found = self.sharing.encoded(self.slots, self._encode_layer)
         self.read, self.rows = [read for read, _ in found], [tensors for _, tensors in found]
         self._stale = False
+
+    def _encode_layer(self, layer: int, slots: Slots) -> tuple[Slots, list[Tensor]]:
+        read, tensors = self.basis.encode(layer, self.retention.coded(layer, slots))
+        return self.retention.decoded(layer, read), tensors
 
     def attend(self, layer: int, new: LayerStates) -> Tensor:
         """Attention's output [H, n, Dv] for the next n tokens, which are then in the cache.
@@ -102,7 +106,9 @@ class Compressed:
             own = torch.ones(chosen.shape[0], n, n, dtype=torch.bool, device=at.device)
             visible = _rows(visible, rows) & _rows(torch.cat([chosen, own], 2), rows)
         bias = grown.weight.log() if grown.counted else None
-        out, probabilities = attend(new.queries, grown.key, grown.value, visible, bias)
+        out, probabilities = attend(
+            new.queries, grown.key, grown.value, visible, bias, self.retention.beside(layer, new.queries)
+        )
         self.last[layer] = seen = Attended(probabilities, grown.position)
         appended = self.slots[layer].append(at, new.keys, new.values)
         self.slots[layer] = self.retention.grown(layer, appended, new, seen, context + n)
