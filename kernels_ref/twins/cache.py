@@ -1,6 +1,7 @@
 """A sequence's compressed cache: begun at its prompt's end, attended to block by block."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ def begin(
         UserError: unknown policy or parameter; a trait without a twin; a model that the method does not fit.
     """
     given = text if isinstance(text, Policy) else policy(text)
+    setting = Setting(given, states.model, len(states), seed, calibration)
     seen: dict[str, Figure] = {}
     for trait in (
         given.retention,
@@ -44,10 +46,10 @@ def begin(
         given.placement,
         given.prefill,
     ):
-        seen |= part(trait, Setting(given, states.model, len(states), seed, calibration)).measure(states)
+        seen |= part(trait, setting).measure(states)
     seen |= profile or {}
     measured = policy(given.name, given.fidelity, seen) if seen else given
-    return Compressed(Setting(measured, states.model, len(states), seed, calibration), states, seen)
+    return Compressed(replace(setting, policy=measured), states, seen)
 
 
 class Compressed:
@@ -101,6 +103,9 @@ class Compressed:
         )
         if (window := self.retention.visible(at, grown)) is not None:
             visible = visible & window
+        appended = self.slots[layer].append(at, new.keys, new.values)
+        if (stays := self.retention.outlives(layer, appended, new, context + n)) is not None:
+            visible = visible & stays
         if (chosen := self.selection.chosen(layer, new.queries, cached)) is not None:
             rows = max(chosen.shape[0], visible.shape[0])
             own = torch.ones(chosen.shape[0], n, n, dtype=torch.bool, device=at.device)
@@ -110,7 +115,6 @@ class Compressed:
             new.queries, grown.key, grown.value, visible, bias, self.retention.beside(layer, new.queries)
         )
         self.last[layer] = seen = Attended(probabilities, grown.position)
-        appended = self.slots[layer].append(at, new.keys, new.values)
         self.slots[layer] = self.retention.grown(layer, appended, new, seen, context + n)
         self.context[layer], self._stale = context + n, True
         return out

@@ -42,6 +42,10 @@ class AllStay(Part):
         """A term of attention beside the slots, as `attend` takes it: what a state of dropped tokens gives."""
         return None
 
+    def outlives(self, layer: int, slots: Slots, new: LayerStates, context: int) -> Tensor | None:
+        """[Hk, n, N]: slots that the new tokens' queries may see where some go before attention runs; None for all."""
+        return None
+
     def grown(self, layer: int, slots: Slots, new: LayerStates, seen: Attended, context: int) -> Slots:
         """What stays of `slots`, whose last are the tokens just attended from; `context` were seen by now."""
         return slots
