@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kernels_ref.twins.attention import Attended, attend, causal
 from kernels_ref.twins.part import Part, Setting, part
+from kernels_ref.twins.prefill import begun
 from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import LayerStates, States
 from kvsim.traits.policy import Policy, policy
@@ -25,7 +26,8 @@ def begin(
 
     Args:
         text: of a policy, as `--policy` takes it, or one made by `kvsim.traits.policy.policy`.
-        states: the prompt's.
+        states: the prompt's, as the model computes them where every token sees all before it; or as the policy's
+            prefill read it (`kernels_ref.twins.prefill.read_prompt`), where some layers have fewer rows.
         profile: figures that hold instead of those that this prompt shows.
         seed: of whatever is drawn.
         calibration: states of another text, for what a method trains beforehand; by default it trains on the prompt.
@@ -35,6 +37,7 @@ def begin(
     """
     given = text if isinstance(text, Policy) else policy(text)
     seen: dict[str, Figure] = {}
+    states = begun(part(given.prefill, Setting(given, states.model, len(states), seed, calibration)), states)
     for trait in (
         given.retention,
         given.selection,
@@ -63,7 +66,7 @@ class Compressed:
         self.retention, self.basis, self.sharing = (part(x, setting) for x in (one.retention, one.basis, one.sharing))
         self.selection, self.placement = part(one.selection, setting), part(one.placement, setting)
         self.prefill = part(one.prefill, setting)
-        self.stepwise: bool = self.retention.stepwise
+        self.stepwise: bool = self.retention.stepwise or self.selection.stepwise
         self.turns = states.turns
         self.context = [len(states)] * len(states.layers)
         self.basis.prepare(states)
@@ -97,13 +100,20 @@ class Compressed:
         )
         if (window := self.retention.visible(at, grown)) is not None:
             visible = visible & window
-        if (chosen := self.selection.chosen(layer, new.queries, cached)) is not None:
+        bias = grown.weight.log()[:, None] if grown.counted else None
+        for one in (self.selection, self.placement):
+            if (chosen := one.chosen(layer, new.queries, cached)) is None:
+                continue
+            if chosen.dtype != torch.bool:
+                more = torch.cat([chosen.clamp(min=-1e30), chosen.new_zeros(chosen.shape[0], n, n)], 2)
+                rows = max(more.shape[0], 0 if bias is None else bias.shape[0])
+                bias, chosen = more if bias is None else _rows(bias, rows) + _rows(more, rows), chosen > -torch.inf
             rows = max(chosen.shape[0], visible.shape[0])
             own = torch.ones(chosen.shape[0], n, n, dtype=torch.bool, device=at.device)
             visible = _rows(visible, rows) & _rows(torch.cat([chosen, own], 2), rows)
-        bias = grown.weight.log() if grown.counted else None
         out, probabilities = attend(new.queries, grown.key, grown.value, visible, bias)
         self.last[layer] = seen = Attended(probabilities, grown.position)
+        self.selection.seen(layer, seen)
         appended = self.slots[layer].append(at, new.keys, new.values)
         self.slots[layer] = self.retention.grown(layer, appended, new, seen, context + n)
         self.context[layer], self._stale = context + n, True
@@ -117,12 +127,13 @@ class Compressed:
         """Bytes of all stored tensors, metadata included, by tier."""
         if self._stale:
             self._encode()
-        others = [self._others(layer, slots) for layer, slots in enumerate(self.slots)]
-        found: dict[str, int] = self.placement.rest(self.rows, others, self.slots)
+        rows = [[*rows, *self._others(layer, self.slots[layer])] for layer, rows in enumerate(self.rows)]
+        index = [self.selection.held(layer, slots) for layer, slots in enumerate(self.slots)]
+        found: dict[str, int] = self.placement.rest(rows, index, self.slots)
         return found
 
     def _others(self, layer: int, slots: Slots) -> list[Tensor]:
-        parts = (self.retention, self.selection, self.sharing, self.basis, self.prefill)
+        parts = (self.retention, self.sharing, self.basis, self.prefill)
         shared = [x for q in self._quantizers(layer) for x in q.layer_held(layer, slots)]
         return [x for one in parts for x in one.held(layer, slots)] + shared
 
