@@ -11,8 +11,9 @@ from kvsim.traits.retention import Retention, SinksAndWindow
 
 
 def all_of(layer: LayerStates, first: int = 0) -> Slots:
-    """Every position as a slot."""
-    at = torch.arange(layer.keys.shape[1], device=layer.keys.device) + first
+    """Every position that reached the layer as a slot."""
+    at = torch.arange(layer.keys.shape[1], device=layer.keys.device) if layer.position is None else layer.position
+    at = at + first
     return Slots.of(at, layer.keys, layer.values)
 
 

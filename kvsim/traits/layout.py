@@ -94,7 +94,7 @@ class Layout:
     @cached_property
     def moved_token_bytes(self) -> int:
         """Bytes of one token over all layers that do not stay in HBM: what placement moves for it."""
-        two = self.holdings.stored(self._everywhere(np.array([MANY, 2 * MANY], np.int64)))
+        two = self.holdings.resting(self._everywhere(np.array([MANY, 2 * MANY], np.int64))).rows
         return self.policy.placement.moved(int(two[1] - two[0]) // MANY, self.geo)
 
     @property
@@ -320,9 +320,11 @@ class Layout:
             found += [groups.by_kind(groups.heads[:, None] * each) for each in (whole, holdings.scanned(whole))]
         for i, each in enumerate(found):
             rows[i * many : (i + 1) * many] = each
-        tiers = self.policy.placement.rest(holdings.allocated(reserved), self.geo)
-        rows[self.hbm_row] = tiers[HBM]
-        if self.offloaded:
+        if not self.offloaded:
+            rows[self.hbm_row] = holdings.allocated(reserved)
+        else:
             placement, moved = self.policy.placement, holdings.fetched(kept, read)
+            tiers = placement.rest(holdings.set_aside(reserved), self.geo)
+            rows[self.hbm_row] = tiers[HBM]
             rows[self.hbm_row + 1], rows[self.hbm_row + 2] = tiers[placement.home], placement.fetched(moved, self.geo)
         return rows
