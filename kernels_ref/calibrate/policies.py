@@ -113,7 +113,7 @@ def _others() -> list[Point]:
         for batch, tokens in ((1, 128), (1, 2048), (1, 8192), (4, 512), (8, 2048), (8, 8192), (16, 128), (64, 128)):
             build = partial(kivi_bench.packing, batch, 8, tokens, 128, bits)
             table.append(("quantize_pack", batch, tokens, tokens, bits, 128, build))
-    for queries in (1, 32, 2048):
+    for queries in (1, 32, 512, 2048):
         for batch, tokens in ((1, 2048), (1, 8192), (1, 32768), (8, 2048), (8, 8192), (8, 32768), (32, 4096)):
             if batch * tokens * queries <= 1 << 26:
                 name = {1: "scorer_tova", 32: "scorer_snapkv"}.get(queries, "scorer_h2o")
