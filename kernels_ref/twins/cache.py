@@ -1,7 +1,6 @@
 """A sequence's compressed cache: begun at its prompt's end, attended to block by block."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor

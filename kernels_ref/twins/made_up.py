@@ -1,4 +1,4 @@
-"""States of a made-up layer stack, for tests of bytes and positions. They say nothing about quality: use a real model."""
+"""States of a made-up stack of layers, for tests of bytes and positions: they say nothing about quality."""
 
 import torch
 
@@ -26,6 +26,6 @@ def made_up(model: Model, tokens: int, seed: int = 0) -> States:
         q, k, v = ((trunk @ w.T).view(tokens, -1, dim).transpose(0, 1) for w in weights)
         after = trunk + 0.1 * drawn(tokens, hidden)
         layers.append(LayerStates(2 * rotate(q, at, turns), rotate(k, at, turns), k, v, trunk, trunk, after))
-    ends = tuple(range(11, tokens, 11)) + (tokens,)
+    ends = (*tuple(range(11, tokens, 11)), tokens)
     ids = torch.randint(0, model.vocab, (tokens,), generator=generator)
     return States(model, ids, tuple(layers), turns, tuple(projections), question=min(8, tokens // 4), sentences=ends)

@@ -37,7 +37,7 @@ class AllStay(Part):
 
 @part_of(SinksAndWindow)
 class SinksAndNewest(AllStay):
-    """StreamingLLM (arXiv:2309.17453): the first and the newest tokens. Keys keep the rotation that they were read with."""
+    """StreamingLLM (arXiv:2309.17453): the first and the newest tokens. Keys stay rotated as they were read."""
 
     def end(self, states: States) -> list[Slots]:
         """Of the prompt."""

@@ -11,7 +11,7 @@ from kernels_ref.twins.made_up import made_up  # noqa: E402
 from kvsim.errors import UserError  # noqa: E402
 from kvsim.specs.model import Model  # noqa: E402
 
-POLICIES = [name for name in find.paper_names("kv")]
+POLICIES = list(find.paper_names("kv"))
 SHAPES = ("llama-3-8b", "llama-2-7b", "qwen2.5-7b")
 PROMPTS = (7, 63, 64, 65, 300)
 SMALLER: dict[str, str] = {}  # papers whose own numbers exceed these prompts
@@ -59,5 +59,5 @@ def check(cache, context: int) -> None:
         counts = setting.counts(layer, context).sum(0)
         for head in heads:
             assert len(head) <= context and (head[1:] > head[:-1]).all()
-            assert head.numel() == 0 or (0 <= head[0] and head[-1] < context)
+            assert head.numel() == 0 or (head[0] >= 0 and head[-1] < context)
         assert sorted(map(len, heads)) == sorted(counts.tolist())
