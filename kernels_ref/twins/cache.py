@@ -69,6 +69,7 @@ class Compressed:
         self.basis.prepare(states)
         self.slots: list[Slots] = self.retention.end(states)
         self.sharing.prepare(states, self.slots)
+        self.slots = [self.slots[self.sharing.holder(layer)] for layer in range(len(self.slots))]
         self._encode()
         self.selection.prepare(states, self.read)
         self.last: dict[int, Attended] = {}
@@ -104,8 +105,11 @@ class Compressed:
         bias = grown.weight.log() if grown.counted else None
         out, probabilities = attend(new.queries, grown.key, grown.value, visible, bias)
         self.last[layer] = seen = Attended(probabilities, grown.position)
-        appended = self.slots[layer].append(at, new.keys, new.values)
-        self.slots[layer] = self.retention.grown(layer, appended, new, seen, context + n)
+        if (holder := self.sharing.holder(layer)) == layer:
+            appended = self.slots[layer].append(at, new.keys, new.values)
+            self.slots[layer] = self.retention.grown(layer, appended, new, seen, context + n)
+        else:
+            self.slots[layer] = self.slots[holder]
         self.context[layer], self._stale = context + n, True
         return out
 

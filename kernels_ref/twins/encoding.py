@@ -117,6 +117,8 @@ def per_channel(rows: Tensor, group: int, bits: int) -> tuple[Tensor, tuple[Tens
 
 def per_token(rows: Tensor, group: int, bits: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Rows [R, n, D]: (read back, stored), groups of channels (the last may be narrower) in each token."""
+    if not rows.shape[2]:
+        return rows, ()
     stored: list[Tensor] = []
     read = []
     for start in range(0, rows.shape[2], group):
@@ -133,17 +135,26 @@ class AllChannels(Part):
 
     def __init__(self, trait: Basis, setting: Setting) -> None:
         super().__init__(trait, setting)
-        self.quantizers = {}
-        for index in range(setting.policy.retention.classes):
-            for layer in range(setting.model.layers):
-                kind = setting.layout.kind_of(layer)
-                quantizer = setting.policy.quantizer.of_kind(kind).of_class(index)
-                self.quantizers[layer, index] = part(quantizer, setting)
+        self.quantizers: dict[tuple[int, int], Plain] = {}
+
+    def fit(self, states: States) -> None:
+        """What the basis itself takes from the prompt's states, or from `setting.calibration`."""
+
+    def as_coded(self, states: States, index: int) -> States:
+        """`states` with the rows that the quantizer of a token class gets in place of keys and values."""
+        return states
 
     def prepare(self, states: States) -> None:
-        """Its quantizers, then what it fits itself."""
-        for one in self.quantizers.values():
-            one.prepare(states)
+        """What it fits itself, then its quantizers, on rows as they will get them."""
+        self.fit(states)
+        setting, text = self.setting, self.setting.calibration
+        for index in range(setting.policy.retention.classes):
+            coded = None if text is None else self.as_coded(text, index)
+            seen, own = replace(setting, calibration=coded), self.as_coded(states, index)
+            for layer in range(setting.model.layers):
+                quantizer = setting.policy.quantizer.of_kind(setting.layout.kind_of(layer)).of_class(index)
+                self.quantizers[layer, index] = part(quantizer, seen)
+                self.quantizers[layer, index].prepare(own)
 
     def encode(self, layer: int, slots: Slots) -> tuple[Slots, list[Tensor]]:
         """Slots with rows as attention reads them, and the tensors that hold them: class by class, head by head."""
@@ -153,13 +164,13 @@ class AllChannels(Part):
             for heads, at in alike(slots, index):
                 rows = torch.arange(len(heads), device=at.device)[:, None]
                 key, value, position = (x[heads][rows, at] for x in (slots.key, slots.value, slots.position))
-                coded = self.code(self.quantizers[layer, index], layer, key, value, position)
+                coded = self.code(self.quantizers[layer, index], layer, key, value, position, heads)
                 read.key[heads[:, None], at], read.value[heads[:, None], at] = coded.key, coded.value
                 tensors += coded.tensors
         return read, tensors
 
-    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
-        """Rows [R, n, ..] of as many heads."""
+    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor, heads: Tensor) -> Coded:
+        """Rows [R, n, ..] of kv heads `heads` [R]."""
         return quantizer.code(layer, key, value, position)
 
 
