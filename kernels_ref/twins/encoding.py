@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kernels_ref.twins.bits import pack
+from kernels_ref.twins.bits import pack_each
 from kernels_ref.twins.part import Part, Setting, part, part_of
 from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import States
@@ -112,7 +112,7 @@ def per_channel(rows: Tensor, group: int, bits: int) -> tuple[Tensor, tuple[Tens
     """Rows [R, n, D], n a multiple of `group`: (read back, stored), groups of tokens in each channel."""
     r, n, dim = rows.shape
     codes, scale, minimum, read = rounded(rows.reshape(r, n // group, group, dim).transpose(2, 3), bits)
-    return read.transpose(2, 3).reshape(r, n, dim), (pack(codes, bits), scale, minimum)
+    return read.transpose(2, 3).reshape(r, n, dim), (pack_each(codes, bits), scale, minimum)
 
 
 def per_token(rows: Tensor, group: int, bits: int) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -125,7 +125,7 @@ def per_token(rows: Tensor, group: int, bits: int) -> tuple[Tensor, tuple[Tensor
         codes, scale, minimum, back = rounded(rows[:, :, start : start + group], bits)
         stored += [codes, scale, minimum]
         read.append(back)
-    packed = pack(torch.cat(stored[::3], -1), bits)
+    packed = pack_each(torch.cat(stored[::3], -1), bits)
     return torch.cat(read, -1), (packed, torch.cat(stored[1::3], -1), torch.cat(stored[2::3], -1))
 
 
