@@ -65,7 +65,7 @@ class FewerChannels(AllChannels):
     def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor, heads: Tensor) -> Coded:
         """Narrow keys but for the newest, which keep all channels; whole values."""
         old = max(0, key.shape[1] - self.trait.window)
-        index = self.kept[layer][heads][:, None].expand(-1, old, -1)
+        index = self.kept[layer][quantizer.heads][:, None].expand(-1, old, -1)
         narrow = key[:, :old].gather(2, index)
         keys = quantizer.code(layer, narrow, value[:, :old, :0], position[:, :old])
         values = quantizer.code(layer, key[..., :0], value, position)
@@ -116,7 +116,7 @@ class OwnCoordinates(Turned):
 
     def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor, heads: Tensor) -> Coded:
         """There and back."""
-        to_key, to_value = (basis[heads] for basis in self.bases[layer])
+        to_key, to_value = (basis[quantizer.heads] for basis in self.bases[layer])
         coded = quantizer.code(layer, self.raw(key, position) @ to_key, value @ to_value, position)
         wide = rotate(coded.key @ to_key.transpose(1, 2), position, self.turns)
         return Coded(wide, coded.value @ to_value.transpose(1, 2), coded.tensors)
@@ -151,7 +151,8 @@ class NarrowRow(Turned):
 
     def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor, heads: Tensor) -> Coded:
         """Narrow rows of all tokens, and whole ones of the window, which are read where there are any."""
-        many, old = len(heads), max(0, key.shape[1] - self.trait.window)
+        many, old = len(key), max(0, key.shape[1] - self.trait.window)
+        quantizer.heads = quantizer.heads[:1]
         to_key, to_value = self.bases[layer]
         narrow = joined(self.raw(key, position)) @ to_key, joined(value) @ to_value
         coded = quantizer.code(layer, *narrow, position[:1])

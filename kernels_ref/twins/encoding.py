@@ -28,10 +28,22 @@ class Coded:
 
 @part_of(Quantizer)
 class Plain(Part):
-    """16-bit elements (fp16 here): the null quantizer, and what others override. Rows are of R heads in one layer."""
+    """16-bit elements (fp16 here): the null quantizer, and what others override. Rows are of R heads in one layer.
+
+    Attributes, set by the basis:
+        layer: whose rows it codes. previous: the same class's quantizer in the layer before; None in the first.
+        heads: [R], of the rows that `code` is given.
+    """
+
+    layer = 0
+    previous: "Plain | None" = None
+    heads: Tensor
 
     def prepare(self, states: States) -> None:
-        """Before the first `code`: what is fixed at the prompt's end, or fitted on `setting.calibration`."""
+        """Before the first `code`, layers in order: what is fixed at the prompt's end, or fitted on calibration."""
+        if self.trait.bits == 8:  # FlightLLM's INT8: a static scale
+            seen = (self.setting.calibration or states).layers[self.layer]
+            self.scales = _largest(seen.keys) / 127, _largest(seen.values) / 127
 
     def of_class(self, index: int) -> "Plain":
         """The quantizer of a token class."""
@@ -39,9 +51,12 @@ class Plain(Part):
 
     def code(self, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """Rows [R, n, ..] of tokens at `position` [R, n], in order."""
-        bits = self.trait.bits
-        if bits == 8:  # FlightLLM's INT8: a fixed scale, which the model's weights hold
-            return _int8(key, value)
+        if self.trait.bits == 8:
+            codes = [
+                (x / scale).round().clamp(-127, 127).to(torch.int8)
+                for x, scale in zip((key, value), self.scales, strict=True)
+            ]
+            return Coded(codes[0] * self.scales[0], codes[1] * self.scales[1], tuple(codes))
         stored = key.half(), value.half()
         return Coded(stored[0].float(), stored[1].float(), stored)
 
@@ -49,15 +64,10 @@ class Plain(Part):
         """Metadata that the heads of a layer share."""
         return []
 
-
-def _int8(key: Tensor, value: Tensor) -> Coded:
-    """Rounded with one scale for keys and one for values, which are static."""
-    read, codes = [], []
-    for rows in (key, value):
-        scale = rows.abs().max().clamp(min=1e-8) / 127 if rows.numel() else torch.ones(())
-        codes.append((rows / scale).round().clamp(-127, 127).to(torch.int8))
-        read.append(codes[-1].float() * scale)
-    return Coded(read[0], read[1], tuple(codes))
+    def notes(self) -> tuple[str, ...]:
+        """A paper about a cache on its way leaves this to others."""
+        papers = [paper.title for paper in self.setting.policy.papers if hasattr(paper, "transit")]
+        return tuple(f"{title}: coded on its way only, and what rests is full width" for title in papers)
 
 
 @part_of(Float8)
@@ -66,12 +76,13 @@ class Eighths(Plain):
 
     def prepare(self, states: States) -> None:
         """The scales (static bytes, as an engine calibrates them)."""
-        self.scales = [(_largest(x.keys) / 448, _largest(x.values) / 448) for x in states.layers]
+        seen = states.layers[self.layer]
+        self.scales = _largest(seen.keys) / 448, _largest(seen.values) / 448
 
     def code(self, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """Scaled, rounded, cut to the largest number."""
         read, codes = [], []
-        for rows, scale in zip((key, value), self.scales[layer], strict=True):
+        for rows, scale in zip((key, value), self.scales, strict=True):
             codes.append((rows / scale).clamp(-448, 448).to(torch.float8_e4m3fn))
             read.append(codes[-1].float() * scale)
         return Coded(read[0], read[1], tuple(codes))
@@ -153,8 +164,9 @@ class AllChannels(Part):
             seen, own = replace(setting, calibration=coded), self.as_coded(states, index)
             for layer in range(setting.model.layers):
                 quantizer = setting.policy.quantizer.of_kind(setting.layout.kind_of(layer)).of_class(index)
-                self.quantizers[layer, index] = part(quantizer, seen)
-                self.quantizers[layer, index].prepare(own)
+                made = self.quantizers[layer, index] = part(quantizer, seen)
+                made.layer, made.previous = layer, self.quantizers.get((layer - 1, index))
+                made.prepare(own)
 
     def encode(self, layer: int, slots: Slots) -> tuple[Slots, list[Tensor]]:
         """Slots with rows as attention reads them, and the tensors that hold them: class by class, head by head."""
@@ -164,13 +176,15 @@ class AllChannels(Part):
             for heads, at in alike(slots, index):
                 rows = torch.arange(len(heads), device=at.device)[:, None]
                 key, value, position = (x[heads][rows, at] for x in (slots.key, slots.value, slots.position))
-                coded = self.code(self.quantizers[layer, index], layer, key, value, position, heads)
+                quantizer = self.quantizers[layer, index]
+                quantizer.heads = heads
+                coded = self.code(quantizer, layer, key, value, position)
                 read.key[heads[:, None], at], read.value[heads[:, None], at] = coded.key, coded.value
                 tensors += coded.tensors
         return read, tensors
 
-    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor, heads: Tensor) -> Coded:
-        """Rows [R, n, ..] of kv heads `heads` [R]."""
+    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
+        """Rows [R, n, ..] of kv heads `quantizer.heads` [R]."""
         return quantizer.code(layer, key, value, position)
 
 
