@@ -74,6 +74,7 @@ class Compressed:
         self.basis.prepare(states)
         self.slots: list[Slots] = self.retention.end(states)
         self.sharing.prepare(states, self.slots)
+        self.slots = [self.slots[self.sharing.holder(layer)] for layer in range(len(self.slots))]
         self._encode()
         self.selection.prepare(states, self.read)
         self.last: dict[int, Attended] = {}
@@ -107,7 +108,10 @@ class Compressed:
         out, probabilities = attend(new.queries, grown.key, grown.value, visible, bias, beside)
         self.last[layer] = seen = Attended(probabilities, grown.position)
         self.selection.seen(layer, seen)
-        self.slots[layer] = self.retention.grown(layer, appended, new, seen, context + n)
+        holder = self.sharing.holder(layer)
+        self.slots[layer] = (
+            self.retention.grown(layer, appended, new, seen, context + n) if holder == layer else self.slots[holder]
+        )
         self.context[layer], self._stale = context + n, True
         return out
 
