@@ -10,7 +10,7 @@ from torch import Tensor
 from kernels_ref.twins.attention import Attended
 from kernels_ref.twins.part import Part, Setting, part, part_of
 from kernels_ref.twins.retention import AllStay, all_of
-from kernels_ref.twins.slots import Slots, best
+from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import LayerStates, States
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
@@ -51,11 +51,13 @@ class Evicting(AllStay):
 
     def end(self, states: States) -> list[Slots]:
         """The best of each layer's tokens."""
-        self.budget.prepare(states)
-        self.scorer.prepare(states)
-        return [self._end(i, layer, states) for i, layer in enumerate(states.layers)]
+        for one in (self.budget, self.scorer, self.fate):
+            one.prepare(states)
+        return [self.end_of(i, states) for i in range(len(states.layers))]
 
-    def _end(self, i: int, layer: LayerStates, states: States) -> Slots:
+    def end_of(self, i: int, states: States) -> Slots:
+        """Of one layer."""
+        layer = states.layers[i]
         slots = all_of(layer, states.first).with_extra(**self.scorer.extra(i, layer))
         rank = self.scorer.rank(i, slots, layer)
         newest = max(self._recent(len(states)), self.scorer.window(len(states)))
@@ -70,6 +72,10 @@ class Evicting(AllStay):
             return slots
         rank = self.scorer.rank(layer, slots, None)
         return self._cut(layer, slots, rank, context, self._recent(self.setting.prompt), at_decode=True)
+
+    def beside(self, layer: int, queries: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The fate's."""
+        return self.fate.beside(layer, queries)  # type: ignore[no-any-return]
 
     def outlives(self, layer: int, slots: Slots, new: LayerStates, context: int) -> Tensor | None:
         """Those that this step leaves, where the scorer needs no attention to choose."""
@@ -99,7 +105,7 @@ class Evicting(AllStay):
         rank = torch.where(at < self.trait.sinks, torch.inf, rank)
         age = context - at.double()  # of the newest that stay, the newest go last
         rank = torch.where(at >= context - newest, 1e30 / age, rank.double())
-        stay = best(rank, many, slots.valid)
+        stay = self.fate.chosen(slots, rank, many, at_decode)
         return self.fate.taken(layer, slots, stay, at_decode)  # type: ignore[no-any-return]
 
     def held(self, layer: int, slots: Slots) -> list[Any]:

@@ -17,6 +17,7 @@ PROMPTS = (7, 63, 64, 65, 300)
 SMALLER = {  # papers whose own numbers exceed these prompts
     "a2sf": "a2sf:budget=40",
     "cake": "cake:capacity=40:window=8",
+    "ems": "ems:budget=40:recent=8",
     "finch": "finch:capacity=40:chunk=16:question=8",
     "kvcrush": "kvcrush:capacity=48:page=8:sinks=4:recent=8",
     "l2-norm-kv": "l2-norm-kv:above=60",
