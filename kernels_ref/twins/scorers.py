@@ -7,7 +7,7 @@ from torch.nn.functional import avg_pool1d
 from kernels_ref.twins.attention import Attended, by_kv_head, column_sums, last_probabilities
 from kernels_ref.twins.part import Part, part_of
 from kernels_ref.twins.slots import Slots
-from kernels_ref.twins.states import LayerStates
+from kernels_ref.twins.states import LayerStates, States
 from kvsim.traits.scorers import AccumulatedScores, KeyScores, LastQuery, Scorer
 from kvsim.traits.votes import WindowVotes
 
@@ -15,6 +15,11 @@ from kvsim.traits.votes import WindowVotes
 @part_of(Scorer)
 class Positions(Part):
     """Newer tokens matter more: the null scorer, and what others override."""
+
+    early = False  # at a step a token goes before attention runs
+
+    def prepare(self, states: States) -> None:
+        """Before the prompt's tokens are ranked: what is fitted on `setting.calibration or states`, or drawn."""
 
     def window(self, prompt: int) -> int:
         """Newest tokens of a prompt that always stay, besides the retention's own."""

@@ -18,6 +18,7 @@ def plans(chip: str) -> list[Plan]:
     return [
         plan("gemm", "bf16", "torch.mm", "tile_gemm"),
         plan("gemm", "fp8", "torch._scaled_mm fast accum", "tile_gemm"),
+        plan("grouped_gemm", "bf16", "torch._grouped_mm"),
         plan("attention_decode", "bf16", DECODE, "paged_decode"),
         plan("attention_decode", "fp8", DECODE, "paged_decode"),
         plan("attention_decode", "bf16", "SDPA cuDNN"),
