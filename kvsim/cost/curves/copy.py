@@ -19,7 +19,7 @@ class CopyCurve:
         cached_bytes: pageable bytes that the processor's caches hold, where a benchmark reuses its buffer; twice as
             many are read from DRAM.
         uncached_share: of the link's bandwidth from there.
-        stage_bytes: pageable bytes that nothing overlaps: the first buffer has to arrive before the processor empties it.
+        stage_bytes: pageable bytes that nothing overlaps: a first buffer is filled before it is emptied.
         stage_share: of the link's bandwidth at which they do.
         posted: whether the start passes while the link still drains the copy before: writes of a kernel do not wait.
         in_turn: whether a piece starts when the one before has ended: a copy engine runs its copies one by one.
