@@ -62,7 +62,7 @@ class FewerChannels(AllChannels):
         order = (squares * self.loud[layer]).argsort(dim=1, descending=True, stable=True)
         return order[:, :many].sort(1).values
 
-    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor, heads: Tensor) -> Coded:
+    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """Narrow keys but for the newest, which keep all channels; whole values."""
         old = max(0, key.shape[1] - self.trait.window)
         index = self.kept[layer][quantizer.heads][:, None].expand(-1, old, -1)
@@ -112,9 +112,9 @@ class OwnCoordinates(Turned):
     def as_coded(self, states: States, index: int) -> States:
         """Coordinates."""
         pairs = zip(states.layers, self.bases, strict=True)
-        return _with_rows(states, [(x.raw_keys @ key, x.values @ value) for x, (key, value) in pairs])
+        return with_rows(states, [(x.raw_keys @ key, x.values @ value) for x, (key, value) in pairs])
 
-    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor, heads: Tensor) -> Coded:
+    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """There and back."""
         to_key, to_value = (basis[quantizer.heads] for basis in self.bases[layer])
         coded = quantizer.code(layer, self.raw(key, position) @ to_key, value @ to_value, position)
@@ -147,9 +147,9 @@ class NarrowRow(Turned):
     def as_coded(self, states: States, index: int) -> States:
         """Narrow rows, as if of one head."""
         pairs = zip(states.layers, self.bases, strict=True)
-        return _with_rows(states, [(joined(x.raw_keys) @ key, joined(x.values) @ value) for x, (key, value) in pairs])
+        return with_rows(states, [(joined(x.raw_keys) @ key, joined(x.values) @ value) for x, (key, value) in pairs])
 
-    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor, heads: Tensor) -> Coded:
+    def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """Narrow rows of all tokens, and whole ones of the window, which are read where there are any."""
         many, old = len(key), max(0, key.shape[1] - self.trait.window)
         quantizer.heads = quantizer.heads[:1]
@@ -163,7 +163,7 @@ class NarrowRow(Turned):
         return Coded(*read, (*coded.tensors, *newest))
 
 
-def _with_rows(states: States, rows: list[tuple[Tensor, Tensor]]) -> States:
+def with_rows(states: States, rows: list[tuple[Tensor, Tensor]]) -> States:
     """States with other keys and values in each layer."""
     pairs = zip(states.layers, rows, strict=True)
     layers = tuple(replace(x, keys=key, raw_keys=key, values=value) for x, (key, value) in pairs)

@@ -39,7 +39,7 @@ from kvsim.traits.trait import Decode
 Ints = NDArray[np.int64]
 _GROW = 4096
 _KEPT = 1 << 23  # figures of curves of prompts that decode unlike each other
-_AHEAD = 64  # requests whose curves are made together
+_AHEAD = 16  # requests whose curves are made together
 _AT_ONCE = 1 << 20  # counts of tokens by group that are worked on at once
 
 
