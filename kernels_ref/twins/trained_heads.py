@@ -100,7 +100,7 @@ class Retaining(Positions):
 
 
 def _later(layer: LayerStates) -> Tensor:
-    """[T, Hk]: the largest score that one of a text's last queries, not before it, gives a key, over its query heads."""
+    """[T, Hk]: the largest score that one of a text's last queries, not before it, gives a key; over query heads."""
     kv_heads, total, dim = layer.keys.shape
     rows = last_rows(total, layer.keys.device)
     scores = layer.queries[:, rows].reshape(kv_heads, -1, dim) @ layer.keys.transpose(1, 2) * dim**-0.5
