@@ -14,7 +14,10 @@ from kvsim.specs.model import Model  # noqa: E402
 POLICIES = list(find.paper_names("kv"))
 SHAPES = ("llama-3-8b", "llama-2-7b", "qwen2.5-7b")
 PROMPTS = (7, 63, 64, 65, 300)
-SMALLER: dict[str, str] = {"ems": "ems:budget=40:recent=8"}  # papers whose own numbers exceed these prompts
+SMALLER: dict[str, str] = {
+    "ems": "ems:budget=40:recent=8",
+    "less": "less:hidden=32",
+}  # papers whose own numbers exceed these prompts
 
 
 def few_layers(name: str) -> Model:
