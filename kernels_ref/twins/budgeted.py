@@ -21,6 +21,13 @@ from kvsim.traits.profile import Figure
 class Even(Part):
     """The same for every head: the null allocator, and what others override."""
 
+    def prepare(self, states: States) -> None:
+        """The prompt is complete: which layers and heads get more."""
+
+    def ranked(self, layer: int, slots: Slots, rank: Tensor, context: int) -> Tensor:
+        """The scorer's rank [Hk, N], with what a head's budget says about certain tokens."""
+        return rank
+
     def counts(self, layer: int, counts: Tensor) -> Tensor:
         """The cost side's tokens by head [Hk], listed by group, for the heads that they are meant for."""
         return counts
@@ -44,7 +51,8 @@ class Evicting(AllStay):
 
     def end(self, states: States) -> list[Slots]:
         """The best of each layer's tokens."""
-        self.fate.prepare(states)
+        for one in (self.budget, self.scorer, self.fate):
+            one.prepare(states)
         return [self.end_of(i, states) for i in range(len(states.layers))]
 
     def end_of(self, i: int, states: States) -> Slots:
@@ -57,11 +65,9 @@ class Evicting(AllStay):
 
     def grown(self, layer: int, slots: Slots, new: LayerStates, seen: Attended, context: int) -> Slots:
         """What the step changes about ranks, then an eviction if one is due."""
-        if not self.stepwise:
-            if self.trait.by_phase:
-                slots = _marked(slots, new.keys.shape[1])
-            return slots
         slots = self.scorer.stepped(layer, slots, new, seen)
+        if not self.stepwise:
+            return _marked(slots, new.keys.shape[1]) if self.trait.by_phase else slots
         if (slots.counts.cpu() <= self._kept(layer, context)).all():
             return slots
         rank = self.scorer.rank(layer, slots, None)
@@ -70,6 +76,14 @@ class Evicting(AllStay):
     def beside(self, layer: int, queries: Tensor) -> tuple[Tensor, Tensor] | None:
         """The fate's."""
         return self.fate.beside(layer, queries)  # type: ignore[no-any-return]
+
+    def outlives(self, layer: int, slots: Slots, new: LayerStates, context: int) -> Tensor | None:
+        """Those that this step leaves, where the scorer needs no attention to choose."""
+        if not (self.stepwise and self.scorer.early):
+            return None
+        nothing = Attended(new.queries.new_zeros(new.queries.shape[0], 1, slots.position.shape[1]), slots.position)
+        left = self.grown(layer, slots, new, nothing, context).position
+        return (slots.position[:, :, None] == left[:, None]).any(-1)[:, None]
 
     def _kept(self, layer: int, context: int) -> Tensor:
         """[Hk]: tokens that stay, without those that a fate adds."""
@@ -87,6 +101,7 @@ class Evicting(AllStay):
     def _cut(self, layer: int, slots: Slots, rank: Tensor, context: int, newest: int, at_decode: bool) -> Slots:
         many = self._kept(layer, context).to(rank.device)
         at = slots.position
+        rank = self.budget.ranked(layer, slots, rank, context)
         rank = torch.where(at < self.trait.sinks, torch.inf, rank)
         age = context - at.double()  # of the newest that stay, the newest go last
         rank = torch.where(at >= context - newest, 1e30 / age, rank.double())
