@@ -21,6 +21,13 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     return found.reshape(-1)[: -(-flat.numel() * bits // 8)].to(torch.uint8)
 
 
+def pack_each(codes: Tensor, bits: int) -> Tensor:
+    """The same for each entry [..] of codes [R, ..], which begins with a byte of its own: uint8 [R, bytes]."""
+    flat = codes.flatten(1)
+    whole = torch.nn.functional.pad(flat, (0, -flat.shape[1] % (8 // gcd(bits, 8))))
+    return pack(whole, bits).reshape(len(flat), whole.shape[1] * bits // 8)
+
+
 def unpack(packed: Tensor, bits: int, many: int) -> Tensor:
     """The first `many` codes of `pack(codes, bits)`, uint8, or int32 where they are wider."""
     if bits == 8:

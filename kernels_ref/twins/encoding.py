@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kernels_ref.twins.bits import pack
+from kernels_ref.twins.bits import pack_each
 from kernels_ref.twins.part import Part, Setting, part, part_of
 from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import States
@@ -124,18 +124,20 @@ def per_channel(rows: Tensor, group: int, bits: int) -> tuple[Tensor, tuple[Tens
     """Rows [R, n, D], n a multiple of `group`: (read back, stored), groups of tokens in each channel."""
     r, n, dim = rows.shape
     codes, scale, minimum, read = rounded(rows.reshape(r, n // group, group, dim).transpose(2, 3), bits)
-    return read.transpose(2, 3).reshape(r, n, dim), (pack(codes, bits), scale, minimum)
+    return read.transpose(2, 3).reshape(r, n, dim), (pack_each(codes, bits), scale, minimum)
 
 
 def per_token(rows: Tensor, group: int, bits: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Rows [R, n, D]: (read back, stored), groups of channels (the last may be narrower) in each token."""
+    if not rows.shape[2]:
+        return rows, ()
     stored: list[Tensor] = []
     read = []
     for start in range(0, rows.shape[2], group):
         codes, scale, minimum, back = rounded(rows[:, :, start : start + group], bits)
         stored += [codes, scale, minimum]
         read.append(back)
-    packed = pack(torch.cat(stored[::3], -1), bits)
+    packed = pack_each(torch.cat(stored[::3], -1), bits)
     return torch.cat(read, -1), (packed, torch.cat(stored[1::3], -1), torch.cat(stored[2::3], -1))
 
 
@@ -146,17 +148,26 @@ class AllChannels(Part):
     def __init__(self, trait: Basis, setting: Setting) -> None:
         super().__init__(trait, setting)
         self.quantizers: dict[tuple[int, int], Plain] = {}
-        for index in range(setting.policy.retention.classes):
-            for layer in range(setting.model.layers):
-                kind = setting.layout.kind_of(layer)
-                quantizer = setting.policy.quantizer.of_kind(kind).of_class(index)
-                made = self.quantizers[layer, index] = part(quantizer, setting)
-                made.layer, made.previous = layer, self.quantizers.get((layer - 1, index))
+
+    def fit(self, states: States) -> None:
+        """What the basis itself takes from the prompt's states, or from `setting.calibration`."""
+
+    def as_coded(self, states: States, index: int) -> States:
+        """`states` with the rows that the quantizer of a token class gets in place of keys and values."""
+        return states
 
     def prepare(self, states: States) -> None:
-        """Its quantizers, then what it fits itself."""
-        for one in self.quantizers.values():
-            one.prepare(states)
+        """What it fits itself, then its quantizers, on rows as they will get them."""
+        self.fit(states)
+        setting, text = self.setting, self.setting.calibration
+        for index in range(setting.policy.retention.classes):
+            coded = None if text is None else self.as_coded(text, index)
+            seen, own = replace(setting, calibration=coded), self.as_coded(states, index)
+            for layer in range(setting.model.layers):
+                quantizer = setting.policy.quantizer.of_kind(setting.layout.kind_of(layer)).of_class(index)
+                made = self.quantizers[layer, index] = part(quantizer, seen)
+                made.layer, made.previous = layer, self.quantizers.get((layer - 1, index))
+                made.prepare(own)
 
     def encode(self, layer: int, slots: Slots) -> tuple[Slots, list[Tensor]]:
         """Slots with rows as attention reads them, and the tensors that hold them: class by class, head by head."""
@@ -174,7 +185,7 @@ class AllChannels(Part):
         return read, tensors
 
     def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
-        """Rows [R, n, ..] of as many heads."""
+        """Rows [R, n, ..] of kv heads `quantizer.heads` [R]."""
         return quantizer.code(layer, key, value, position)
 
 
