@@ -24,8 +24,9 @@ def pack(codes: Tensor, bits: int) -> Tensor:
 def pack_each(codes: Tensor, bits: int) -> Tensor:
     """The same for each entry [..] of codes [R, ..], which begins with a byte of its own: uint8 [R, bytes]."""
     flat = codes.flatten(1)
-    whole = torch.nn.functional.pad(flat, (0, -flat.shape[1] % (8 // gcd(bits, 8))))
-    return pack(whole, bits).reshape(len(flat), whole.shape[1] * bits // 8)
+    if flat.shape[1] * bits % 8 == 0:
+        return pack(flat, bits).reshape(len(flat), flat.shape[1] * bits // 8)
+    return torch.stack([pack(row, bits) for row in flat])
 
 
 def unpack(packed: Tensor, bits: int, many: int) -> Tensor:
@@ -40,11 +41,6 @@ def unpack(packed: Tensor, bits: int, many: int) -> Tensor:
     places = torch.arange(bits, device=packed.device)
     stream = unpack(packed, 1, many * bits).reshape(many, bits).to(torch.int32)
     return (stream << places).sum(1).to(torch.uint8 if bits <= 8 else torch.int32)
-
-
-def pack_each(codes: Tensor, bits: int) -> Tensor:
-    """The same for each row of codes [R, ...]: every row starts a byte; [R, bytes]."""
-    return torch.stack([pack(row, bits) for row in codes])
 
 
 def pack_trits(codes: Tensor) -> Tensor:

@@ -30,9 +30,7 @@ class Rotated(AllChannels):
         """Rotated, coded, and turned back."""
         order, heads = self.orders[layer], len(key)
         raw = _joined(rotate(key, position, self.turns, back=True))[:, order]
-        coded = quantizer.code(
-            layer, _apart(rotated(raw, self._block(raw.shape[1])), heads), _by_head(value), position
-        )
+        coded = quantizer.code(layer, _apart(rotated(raw, self._block(raw.shape[1])), heads), _by_head(value), position)
         read = torch.empty_like(raw)
         read[:, order] = rotated(_joined(coded.key), self._block(raw.shape[1]))
         return Coded(rotate(_apart(read, heads), position, self.turns), _by_head(coded.value), coded.tensors)

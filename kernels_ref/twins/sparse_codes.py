@@ -66,12 +66,18 @@ class Atoms(Fitted):
 
     def _pursued(self, rows: Tensor, atoms: Tensor, book: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         found = [pursued(part, atoms, self.trait.atoms, book) for part in rows.split(AT_ONCE)]
-        return torch.cat([x for x, _, _ in found]), torch.cat([x for _, x, _ in found]), torch.cat([x for *_, x in found])
+        return (
+            torch.cat([x for x, _, _ in found]),
+            torch.cat([x for _, x, _ in found]),
+            torch.cat([x for *_, x in found]),
+        )
 
     def stored(self, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A token's atoms, each an index and a weight."""
         wide = ceil(log2(self.trait.dictionary))
-        joined = [(index << self.trait.weight_bits) | weight for index, weight in zip(rows[::2], rows[1::2], strict=True)]
+        joined = [
+            (index << self.trait.weight_bits) | weight for index, weight in zip(rows[::2], rows[1::2], strict=True)
+        ]
         return tuple(pack_each(codes, wide + self.trait.weight_bits) for codes in joined)
 
     def notes(self) -> tuple[str, ...]:
