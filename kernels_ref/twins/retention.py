@@ -31,6 +31,22 @@ class AllStay(Part):
         """[Hk or 1, n, N]: slots that queries at positions [n] may see, where fewer than what is kept; None for all."""
         return None
 
+    def coded(self, layer: int, slots: Slots) -> Slots:
+        """Slots with rows as they go to the encoding, where a method changes them first."""
+        return slots
+
+    def decoded(self, layer: int, slots: Slots) -> Slots:
+        """Slots with rows as attention takes them, from those that the encoding gives back."""
+        return slots
+
+    def beside(self, layer: int, queries: Tensor) -> tuple[Tensor, Tensor] | None:
+        """A term of attention beside the slots, as `attend` takes it: what a state of dropped tokens gives."""
+        return None
+
+    def outlives(self, layer: int, slots: Slots, new: LayerStates, context: int) -> Tensor | None:
+        """[Hk, n, N]: slots that the new tokens' queries may see where some go before attention runs; None for all."""
+        return None
+
     def grown(self, layer: int, slots: Slots, new: LayerStates, seen: Attended, context: int) -> Slots:
         """What stays of `slots`, whose last are the tokens just attended from; `context` were seen by now."""
         return slots
