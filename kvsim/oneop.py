@@ -35,6 +35,10 @@ def _gemm(*, m: Num, n: Num, k: Num, dtype: str = "bf16") -> Op:
     return kernels.gemm("gemm", m, n, k, _dtype(dtype))
 
 
+def _grouped_gemm(*, rows: Num, used: Num, n: Num, k: Num, dtype: str = "bf16") -> Op:
+    return kernels.expert_gemms("grouped_gemm", rows, used, n, k, _dtype(dtype))
+
+
 def _attention_decode(
     *, batch: Any, context: Any, heads: Any, kv_heads: Any, head_dim: Any, kv_dtype: str = "bf16"
 ) -> Op:
@@ -89,6 +93,7 @@ COPY_WAYS = {  # over the host link, by the kernel or call that was measured
 COPY_LANES = (H2D, D2H, "nvme_read", "nvme_write", "cxl", NIC)
 KINDS: dict[str, Callable[..., Op]] = {
     "gemm": _gemm,
+    "grouped_gemm": _grouped_gemm,
     "attention_prefill": _attention_prefill,
     "attention_decode": _attention_decode,
     "copy": _copy,
@@ -104,9 +109,10 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
     """One Op on one chip of `hw` (all_reduce: on `gpus` chips of it).
 
     Args:
-        kind: gemm (m n k dtype), attention_decode (batch context heads kv_heads head_dim kv_dtype), attention_prefill
-            (batch new past heads kv_heads head_dim), copy (lane bytes, over the host link also way pieces, of a drive
-            request_bytes queue_depth), all_reduce (bytes gpus), load (context model tier policy level).
+        kind: gemm (m n k dtype), grouped_gemm (rows used n k dtype), attention_decode (batch context heads kv_heads
+            head_dim kv_dtype), attention_prefill (batch new past heads kv_heads head_dim), copy (lane bytes, over the
+            host link also way pieces, of a drive request_bytes queue_depth), all_reduce (bytes gpus), load (context
+            model tier policy level).
         shape: its arguments: positive numbers, or arrays of one shape.
 
     Raises:

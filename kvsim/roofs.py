@@ -17,7 +17,13 @@ from kvsim.specs.hardware import Machine
 
 PHASES = ("prefill", "decode")
 GROUPS = ("linear", "attention", "pass", "link", "step")
-_GROUP = {"gemm": "linear", "attention_prefill": "attention", "attention_decode": "attention", "elementwise": "pass"}
+_GROUP = {
+    "gemm": "linear",
+    "grouped_gemm": "linear",
+    "attention_prefill": "attention",
+    "attention_decode": "attention",
+    "elementwise": "pass",
+}
 _MOST_STEPS = 64
 _NAMES = {H2D: "host to GPU", D2H: "GPU to host", "nvme_read": "flash reads", "nvme_write": "flash writes"}
 

@@ -10,7 +10,7 @@ from kernels_ref.calibrate.point import Point, Unable, Work
 from kernels_ref.calibrate.rig import Rig
 
 COLUMNS = ("batch", "new", "past", "heads", "kv_heads", "head_dim", "dtype", "kernel")
-BUDGET_S = 45.0
+BUDGET_S = 41.0
 
 VARLEN, FA2, CUDNN = "FlashAttention-2 varlen", "SDPA FlashAttention-2", "SDPA cuDNN"
 HEADS = (

@@ -18,7 +18,7 @@ from kernels_ref.calibrate.table import Table
 
 CLASSES = (
     "launches", "gemm", "attention_decode", "attention_prefill", "copies", "elementwise", "policies", "power",
-    "grouped_gemm", "mixed", "collectives",
+    "grouped_gemm", "mixed", "ragged_decode", "collectives",
 )  # fmt: skip
 COMPILERS = 8  # threads that compile a class's kernels before any is timed: half of its time at most
 FAILURES = 3  # messages shown of a class

@@ -55,10 +55,11 @@ def _point(m: int, n: int, k: int, dtype: str) -> Point:
     return Point(cells, lambda rig: build(rig, m, n, k, dtype))
 
 
-def build(rig: Rig, m: int, n: int, k: int, dtype: str) -> Work:
-    """Weights, activations and results that rotate. fp8: one scale a tensor, results in bf16."""
+def build(rig: Rig, m: int, n: int, k: int, dtype: str, sets: int = 0) -> Work:
+    """Weights, activations and results that rotate over `sets` buffers (0: beyond L2). fp8: one scale a tensor, results
+    in bf16."""
     width = 2 if dtype == "bf16" else 1
-    sets = rig.sets(n * k * width + m * k * width + 2 * m * n)
+    sets = sets or rig.sets(n * k * width + m * k * width + 2 * m * n)
     a = [rig.random(dtype, m, k) for _ in range(sets)]
     b = [rig.random(dtype, n, k).t() for _ in range(sets)]
     heat = m >= RIDGE_ROWS and 2.0 * m * n * k > 1e10

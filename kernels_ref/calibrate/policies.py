@@ -94,28 +94,37 @@ def _others() -> list[Point]:
     """Kernels of which a few shapes are measured, by the builders of the benchmarks."""
     gqa = HEADS[0]
     table: list[tuple[str, int, int, int, int, int, Callable[[], cases.Work]]] = []
-    for batch, mean in ((8, 2048), (8, 8192), (32, 8192)):
+    for batch, mean in ((8, 2048), (8, 8192), (32, 2048), (32, 8192)):
         table.append(("ragged", batch, mean, mean, 16, PAGE, partial(bench_attention.ragged, batch, 8, 4, mean)))
-    for batch, prefix, suffix in ((16, 8192, 128), (64, 8192, 128), (64, 32768, 128)):
+    for batch, prefix, suffix in (
+        (16, 8192, 128),
+        (16, 32768, 128),
+        (64, 2048, 128),
+        (64, 8192, 128),
+        (64, 32768, 128),
+    ):
         build = partial(bench_attention.shared, batch, 8, 4, prefix, suffix)
         table.append(("shared_prefix", batch, prefix + suffix, suffix, 16, PAGE, build))
-    for batch, tokens, keep in ((1, 32768, 2048), (8, 4096, 1024), (8, 16384, 1024), (8, 16384, 4096)):
-        build = partial(bench_attention.compaction, batch, 8, tokens, keep)
-        table.append(("compact", batch, tokens, keep, 16, 1, build))
+    for batch, tokens in ((1, 4096), (1, 32768), (8, 4096), (8, 16384), (32, 4096)):
+        for keep in (256, 1024, 2048):
+            build = partial(bench_attention.compaction, batch, 8, tokens, keep)
+            table.append(("compact", batch, tokens, keep, 16, 1, build))
     for bits in (2, 4):
-        for batch, tokens in ((1, 128), (1, 2048), (8, 2048), (8, 8192), (64, 128)):
+        for batch, tokens in ((1, 128), (1, 2048), (1, 8192), (4, 512), (8, 2048), (8, 8192), (16, 128), (64, 128)):
             build = partial(kivi_bench.packing, batch, 8, tokens, 128, bits)
             table.append(("quantize_pack", batch, tokens, tokens, bits, 128, build))
-    for batch, tokens, queries in ((8, 8192, 1), (8, 32768, 1), (1, 8192, 32), (8, 32768, 32), (1, 8192, 8192)):
-        name = {1: "scorer_tova", 32: "scorer_snapkv"}.get(queries, "scorer_h2o")
-        table.append((name, batch, tokens, queries, 16, 1, partial(scorers._work, batch, tokens, queries)))
-    for batch, tokens, rank in ((8, 8192, 160), (8, 32768, 160)):
+    for queries in (1, 32, 512, 2048):
+        for batch, tokens in ((1, 2048), (1, 8192), (1, 32768), (8, 2048), (8, 8192), (8, 32768), (32, 4096)):
+            if batch * tokens * queries <= 1 << 26:
+                name = {1: "scorer_tova", 32: "scorer_snapkv"}.get(queries, "scorer_h2o")
+                table.append((name, batch, tokens, queries, 16, 1, partial(scorers._work, batch, tokens, queries)))
+    for batch, tokens, rank in ((1, 32768, 160), (8, 2048, 160), (8, 8192, 160), (8, 8192, 256), (8, 32768, 160)):
         table.append(("lowrank", batch, tokens, rank, 16, 1, partial(lowrank._work, batch, tokens, rank, 0)))
     found = [
         Point(_cells(kernel, batch, context, read, gqa, bits, grain), partial(_adapted, build))
         for kernel, batch, context, read, bits, grain, build in table
     ]
-    for batch, heads, tokens in ((16, 128, 8192), (64, 16, 4096)):
+    for batch, heads, tokens in ((1, 128, 8192), (4, 16, 16384), (16, 128, 2048), (16, 128, 8192), (64, 16, 4096)):
         cells = _cells("mla", batch, tokens, tokens, (heads, 1, 576), 16, 64)
         found.append(Point(cells, partial(_adapted, partial(mla._work, batch, heads, tokens))))
     return found

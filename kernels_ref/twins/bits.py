@@ -1,5 +1,7 @@
 """Packing of small codes into bytes."""
 
+from math import gcd
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,13 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     places = torch.arange(bits, device=flat.device)
     stream = ((flat[:, None].to(torch.int32) >> places) & 1).reshape(-1)
     return pack(stream.to(torch.uint8), 1)
+
+
+def pack_each(codes: Tensor, bits: int) -> Tensor:
+    """The same for each entry [..] of codes [R, ..], which begins with a byte of its own: uint8 [R, bytes]."""
+    flat = codes.flatten(1)
+    whole = torch.nn.functional.pad(flat, (0, -flat.shape[1] % (8 // gcd(bits, 8))))
+    return pack(whole, bits).reshape(len(flat), whole.shape[1] * bits // 8)
 
 
 def unpack(packed: Tensor, bits: int, many: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from kernels_ref.twins.attention import Attended
 from kernels_ref.twins.part import Part, Setting, part, part_of
 from kernels_ref.twins.retention import AllStay, all_of
-from kernels_ref.twins.slots import Slots, best
+from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import LayerStates, States
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
@@ -20,6 +20,13 @@ from kvsim.traits.profile import Figure
 @part_of(Budget)
 class Even(Part):
     """The same for every head: the null allocator, and what others override."""
+
+    def prepare(self, states: States) -> None:
+        """The prompt is complete: which layers and heads get more."""
+
+    def ranked(self, layer: int, slots: Slots, rank: Tensor, context: int) -> Tensor:
+        """The scorer's rank [Hk, N], with what a head's budget says about certain tokens."""
+        return rank
 
     def counts(self, layer: int, counts: Tensor) -> Tensor:
         """The cost side's tokens by head [Hk], listed by group, for the heads that they are meant for."""
@@ -44,9 +51,13 @@ class Evicting(AllStay):
 
     def end(self, states: States) -> list[Slots]:
         """The best of each layer's tokens."""
-        return [self._end(i, layer, states) for i, layer in enumerate(states.layers)]
+        for one in (self.budget, self.scorer, self.fate):
+            one.prepare(states)
+        return [self.end_of(i, states) for i in range(len(states.layers))]
 
-    def _end(self, i: int, layer: LayerStates, states: States) -> Slots:
+    def end_of(self, i: int, states: States) -> Slots:
+        """Of one layer."""
+        layer = states.layers[i]
         slots = all_of(layer, states.first).with_extra(**self.scorer.extra(i, layer))
         rank = self.scorer.rank(i, slots, layer)
         newest = max(self._recent(len(states)), self.scorer.window(len(states)))
@@ -54,15 +65,25 @@ class Evicting(AllStay):
 
     def grown(self, layer: int, slots: Slots, new: LayerStates, seen: Attended, context: int) -> Slots:
         """What the step changes about ranks, then an eviction if one is due."""
-        if not self.stepwise:
-            if self.trait.by_phase:
-                slots = _marked(slots, new.keys.shape[1])
-            return slots
         slots = self.scorer.stepped(layer, slots, new, seen)
+        if not self.stepwise:
+            return _marked(slots, new.keys.shape[1]) if self.trait.by_phase else slots
         if (slots.counts.cpu() <= self._kept(layer, context)).all():
             return slots
         rank = self.scorer.rank(layer, slots, None)
         return self._cut(layer, slots, rank, context, self._recent(self.setting.prompt), at_decode=True)
+
+    def beside(self, layer: int, queries: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The fate's."""
+        return self.fate.beside(layer, queries)  # type: ignore[no-any-return]
+
+    def outlives(self, layer: int, slots: Slots, new: LayerStates, context: int) -> Tensor | None:
+        """Those that this step leaves, where the scorer needs no attention to choose."""
+        if not (self.stepwise and self.scorer.early):
+            return None
+        nothing = Attended(new.queries.new_zeros(new.queries.shape[0], 1, slots.position.shape[1]), slots.position)
+        left = self.grown(layer, slots, new, nothing, context).position
+        return (slots.position[:, :, None] == left[:, None]).any(-1)[:, None]
 
     def _kept(self, layer: int, context: int) -> Tensor:
         """[Hk]: tokens that stay, without those that a fate adds."""
@@ -80,10 +101,11 @@ class Evicting(AllStay):
     def _cut(self, layer: int, slots: Slots, rank: Tensor, context: int, newest: int, at_decode: bool) -> Slots:
         many = self._kept(layer, context).to(rank.device)
         at = slots.position
+        rank = self.budget.ranked(layer, slots, rank, context)
         rank = torch.where(at < self.trait.sinks, torch.inf, rank)
         age = context - at.double()  # of the newest that stay, the newest go last
         rank = torch.where(at >= context - newest, 1e30 / age, rank.double())
-        stay = best(rank, many, slots.valid)
+        stay = self.fate.chosen(slots, rank, many, at_decode)
         return self.fate.taken(layer, slots, stay, at_decode)  # type: ignore[no-any-return]
 
     def held(self, layer: int, slots: Slots) -> list[Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kernels_ref.twins.bits import pack
+from kernels_ref.twins.bits import pack_each
 from kernels_ref.twins.part import Part, Setting, part, part_of
 from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import States
@@ -28,10 +28,22 @@ class Coded:
 
 @part_of(Quantizer)
 class Plain(Part):
-    """16-bit elements (fp16 here): the null quantizer, and what others override. Rows are of R heads in one layer."""
+    """16-bit elements (fp16 here): the null quantizer, and what others override. Rows are of R heads in one layer.
+
+    Attributes, set by the basis:
+        layer: whose rows it codes. previous: the same class's quantizer in the layer before; None in the first.
+        heads: [R], of the rows that `code` is given.
+    """
+
+    layer = 0
+    previous: "Plain | None" = None
+    heads: Tensor
 
     def prepare(self, states: States) -> None:
-        """Before the first `code`: what is fixed at the prompt's end, or fitted on `setting.calibration`."""
+        """Before the first `code`, layers in order: what is fixed at the prompt's end, or fitted on calibration."""
+        if self.trait.bits == 8:  # FlightLLM's INT8: a static scale
+            seen = (self.setting.calibration or states).layers[self.layer]
+            self.scales = _largest(seen.keys) / 127, _largest(seen.values) / 127
 
     def of_class(self, index: int) -> "Plain":
         """The quantizer of a token class."""
@@ -39,9 +51,12 @@ class Plain(Part):
 
     def code(self, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """Rows [R, n, ..] of tokens at `position` [R, n], in order."""
-        bits = self.trait.bits
-        if bits == 8:  # FlightLLM's INT8: a fixed scale, which the model's weights hold
-            return _int8(key, value)
+        if self.trait.bits == 8:
+            codes = [
+                (x / scale).round().clamp(-127, 127).to(torch.int8)
+                for x, scale in zip((key, value), self.scales, strict=True)
+            ]
+            return Coded(codes[0] * self.scales[0], codes[1] * self.scales[1], tuple(codes))
         stored = key.half(), value.half()
         return Coded(stored[0].float(), stored[1].float(), stored)
 
@@ -49,15 +64,10 @@ class Plain(Part):
         """Metadata that the heads of a layer share."""
         return []
 
-
-def _int8(key: Tensor, value: Tensor) -> Coded:
-    """Rounded with one scale for keys and one for values, which are static."""
-    read, codes = [], []
-    for rows in (key, value):
-        scale = rows.abs().max().clamp(min=1e-8) / 127 if rows.numel() else torch.ones(())
-        codes.append((rows / scale).round().clamp(-127, 127).to(torch.int8))
-        read.append(codes[-1].float() * scale)
-    return Coded(read[0], read[1], tuple(codes))
+    def notes(self) -> tuple[str, ...]:
+        """A paper about a cache on its way leaves this to others."""
+        papers = [paper.title for paper in self.setting.policy.papers if hasattr(paper, "transit")]
+        return tuple(f"{title}: coded on its way only, and what rests is full width" for title in papers)
 
 
 @part_of(Float8)
@@ -66,12 +76,13 @@ class Eighths(Plain):
 
     def prepare(self, states: States) -> None:
         """The scales (static bytes, as an engine calibrates them)."""
-        self.scales = [(_largest(x.keys) / 448, _largest(x.values) / 448) for x in states.layers]
+        seen = states.layers[self.layer]
+        self.scales = _largest(seen.keys) / 448, _largest(seen.values) / 448
 
     def code(self, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """Scaled, rounded, cut to the largest number."""
         read, codes = [], []
-        for rows, scale in zip((key, value), self.scales[layer], strict=True):
+        for rows, scale in zip((key, value), self.scales, strict=True):
             codes.append((rows / scale).clamp(-448, 448).to(torch.float8_e4m3fn))
             read.append(codes[-1].float() * scale)
         return Coded(read[0], read[1], tuple(codes))
@@ -112,18 +123,20 @@ def per_channel(rows: Tensor, group: int, bits: int) -> tuple[Tensor, tuple[Tens
     """Rows [R, n, D], n a multiple of `group`: (read back, stored), groups of tokens in each channel."""
     r, n, dim = rows.shape
     codes, scale, minimum, read = rounded(rows.reshape(r, n // group, group, dim).transpose(2, 3), bits)
-    return read.transpose(2, 3).reshape(r, n, dim), (pack(codes, bits), scale, minimum)
+    return read.transpose(2, 3).reshape(r, n, dim), (pack_each(codes, bits), scale, minimum)
 
 
 def per_token(rows: Tensor, group: int, bits: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Rows [R, n, D]: (read back, stored), groups of channels (the last may be narrower) in each token."""
+    if not rows.shape[2]:
+        return rows, ()
     stored: list[Tensor] = []
     read = []
     for start in range(0, rows.shape[2], group):
         codes, scale, minimum, back = rounded(rows[:, :, start : start + group], bits)
         stored += [codes, scale, minimum]
         read.append(back)
-    packed = pack(torch.cat(stored[::3], -1), bits)
+    packed = pack_each(torch.cat(stored[::3], -1), bits)
     return torch.cat(read, -1), (packed, torch.cat(stored[1::3], -1), torch.cat(stored[2::3], -1))
 
 
@@ -133,17 +146,27 @@ class AllChannels(Part):
 
     def __init__(self, trait: Basis, setting: Setting) -> None:
         super().__init__(trait, setting)
-        self.quantizers = {}
-        for index in range(setting.policy.retention.classes):
-            for layer in range(setting.model.layers):
-                kind = setting.layout.kind_of(layer)
-                quantizer = setting.policy.quantizer.of_kind(kind).of_class(index)
-                self.quantizers[layer, index] = part(quantizer, setting)
+        self.quantizers: dict[tuple[int, int], Plain] = {}
+
+    def fit(self, states: States) -> None:
+        """What the basis itself takes from the prompt's states, or from `setting.calibration`."""
+
+    def as_coded(self, states: States, index: int) -> States:
+        """`states` with the rows that the quantizer of a token class gets in place of keys and values."""
+        return states
 
     def prepare(self, states: States) -> None:
-        """Its quantizers, then what it fits itself."""
-        for one in self.quantizers.values():
-            one.prepare(states)
+        """What it fits itself, then its quantizers, on rows as they will get them."""
+        self.fit(states)
+        setting, text = self.setting, self.setting.calibration
+        for index in range(setting.policy.retention.classes):
+            coded = None if text is None else self.as_coded(text, index)
+            seen, own = replace(setting, calibration=coded), self.as_coded(states, index)
+            for layer in range(setting.model.layers):
+                quantizer = setting.policy.quantizer.of_kind(setting.layout.kind_of(layer)).of_class(index)
+                made = self.quantizers[layer, index] = part(quantizer, seen)
+                made.layer, made.previous = layer, self.quantizers.get((layer - 1, index))
+                made.prepare(own)
 
     def encode(self, layer: int, slots: Slots) -> tuple[Slots, list[Tensor]]:
         """Slots with rows as attention reads them, and the tensors that hold them: class by class, head by head."""
@@ -153,13 +176,15 @@ class AllChannels(Part):
             for heads, at in alike(slots, index):
                 rows = torch.arange(len(heads), device=at.device)[:, None]
                 key, value, position = (x[heads][rows, at] for x in (slots.key, slots.value, slots.position))
-                coded = self.code(self.quantizers[layer, index], layer, key, value, position)
+                quantizer = self.quantizers[layer, index]
+                quantizer.heads = heads
+                coded = self.code(quantizer, layer, key, value, position)
                 read.key[heads[:, None], at], read.value[heads[:, None], at] = coded.key, coded.value
                 tensors += coded.tensors
         return read, tensors
 
     def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
-        """Rows [R, n, ..] of as many heads."""
+        """Rows [R, n, ..] of kv heads `quantizer.heads` [R]."""
         return quantizer.code(layer, key, value, position)
 
 

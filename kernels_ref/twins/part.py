@@ -1,7 +1,7 @@
 """A part: one trait at work on one sequence. Parts are found by the class of their trait."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import import_module
 from pkgutil import iter_modules
@@ -33,6 +33,7 @@ class Setting:
         policy: whose traits they execute. model: whose cache it is.
         seed: of whatever is drawn. calibration: another text's states, for what a method trains beforehand; None
             trains on the prompt itself. prompt: its tokens.
+        memory: what parts found while they measured the prompt, for those made again with its figures, by name.
     """
 
     policy: Policy
@@ -40,6 +41,7 @@ class Setting:
     prompt: int
     seed: int = 0
     calibration: States | None = None
+    memory: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def layout(self) -> Layout:

@@ -11,8 +11,9 @@ from kvsim.traits.retention import Retention, SinksAndWindow
 
 
 def all_of(layer: LayerStates, first: int = 0) -> Slots:
-    """Every position as a slot."""
-    at = torch.arange(layer.keys.shape[1], device=layer.keys.device) + first
+    """Every position that reached the layer as a slot."""
+    at = torch.arange(layer.keys.shape[1], device=layer.keys.device) if layer.position is None else layer.position
+    at = at + first
     return Slots.of(at, layer.keys, layer.values)
 
 
@@ -28,6 +29,22 @@ class AllStay(Part):
 
     def visible(self, queries: Tensor, slots: Slots) -> Tensor | None:
         """[Hk or 1, n, N]: slots that queries at positions [n] may see, where fewer than what is kept; None for all."""
+        return None
+
+    def coded(self, layer: int, slots: Slots) -> Slots:
+        """Slots with rows as they go to the encoding, where a method changes them first."""
+        return slots
+
+    def decoded(self, layer: int, slots: Slots) -> Slots:
+        """Slots with rows as attention takes them, from those that the encoding gives back."""
+        return slots
+
+    def beside(self, layer: int, queries: Tensor) -> tuple[Tensor, Tensor] | None:
+        """A term of attention beside the slots, as `attend` takes it: what a state of dropped tokens gives."""
+        return None
+
+    def outlives(self, layer: int, slots: Slots, new: LayerStates, context: int) -> Tensor | None:
+        """[Hk, n, N]: slots that the new tokens' queries may see where some go before attention runs; None for all."""
         return None
 
     def grown(self, layer: int, slots: Slots, new: LayerStates, seen: Attended, context: int) -> Slots:

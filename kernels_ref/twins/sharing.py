@@ -19,6 +19,10 @@ class Apart(Part):
     def prepare(self, states: States, slots: list[Slots]) -> None:
         """The prompt is complete: which layers go together."""
 
+    def holder(self, layer: int) -> int:
+        """The layer whose slots a layer reads."""
+        return layer
+
     def encoded(self, slots: list[Slots], encode: Encode) -> list[tuple[Slots, list[Tensor]]]:
         """For each layer its slots as read, and the tensors that it adds to what is stored."""
         return [encode(layer, one) for layer, one in enumerate(slots)]

@@ -27,6 +27,7 @@ class LayerStates:
         values: [Hk, T, Dv].
         hidden: [T, hidden], what the projections read (after the norm). before: the residual stream at the layer's
             start, after: with attention's output added (both [T, hidden]; None where nobody recorded them).
+        position: [T] of its rows, rising, where only some of a prompt's tokens reached the layer; None: all did.
     """
 
     queries: Tensor
@@ -36,15 +37,24 @@ class LayerStates:
     hidden: Tensor | None = None
     before: Tensor | None = None
     after: Tensor | None = None
+    position: Tensor | None = None
 
     def slice(self, start: int, stop: int) -> "LayerStates":
         """Positions `start` to `stop`, counted from the first that is here."""
-        by_head = ("queries", "keys", "raw_keys", "values")
-        parts = {name: getattr(self, name)[:, start:stop] for name in by_head}
-        for name in ("hidden", "before", "after"):
-            whole = getattr(self, name)
-            parts[name] = None if whole is None else whole[start:stop]
-        return LayerStates(**parts)
+        return _rows(self, slice(start, stop))
+
+    def take(self, index: Tensor) -> "LayerStates":
+        """Rows `index` [n], rising, each at its position still."""
+        at = torch.arange(self.keys.shape[1], device=self.keys.device) if self.position is None else self.position
+        return _rows(replace(self, position=at), index)
+
+
+def _rows(layer: LayerStates, which: slice | Tensor) -> LayerStates:
+    parts = {name: getattr(layer, name)[:, which] for name in ("queries", "keys", "raw_keys", "values")}
+    for name in ("hidden", "before", "after", "position"):
+        whole = getattr(layer, name)
+        parts[name] = None if whole is None else whole[which]
+    return LayerStates(**parts)
 
     def join(self, after: "LayerStates") -> "LayerStates":
         """These positions and those that follow."""

@@ -15,7 +15,8 @@ def calibrate_command(out: Path, only: str | None, fine: bool, scale: float) -> 
 
     Takes four minutes at most. Rows that are in DIR already are kept, so that an interrupted run goes on where it
     stopped. Needs a CUDA device and the extra `kernels` (torch, triton). Classes: launches, gemm, attention_decode,
-    attention_prefill, copies, elementwise, policies, power, grouped_gemm, mixed, collectives (two GPUs or more).
+    attention_prefill, copies, elementwise, policies, power, grouped_gemm, mixed, ragged_decode, collectives (two
+    GPUs or more).
 
     \b
     kvsim calibrate --out mine

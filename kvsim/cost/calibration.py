@@ -10,6 +10,7 @@ from kvsim.cost.curves.all_reduce import AllReduceCurve
 from kvsim.cost.curves.copy import CopyCurve
 from kvsim.cost.curves.decode import DecodeCurve
 from kvsim.cost.curves.gemm import GemmCurve
+from kvsim.cost.curves.grouped import GroupedGemmCurve
 from kvsim.cost.curves.paged import PagedDecodeCurve
 from kvsim.cost.curves.passes import PassCurve
 from kvsim.cost.curves.prefill import PrefillCurve
@@ -20,6 +21,7 @@ from kvsim.specs.load import Spec
 CURVES: dict[str, type[Any]] = {  # a class of Ops has a form of its own name, kernels that work otherwise have theirs
     "gemm": GemmCurve,
     "tile_gemm": TileGemmCurve,
+    "grouped_gemm": GroupedGemmCurve,
     "attention_decode": DecodeCurve,
     "paged_decode": PagedDecodeCurve,
     "attention_prefill": PrefillCurve,

@@ -46,10 +46,14 @@ def grouped_gemm(name: str, m: Num, active: int, experts: int, n: float, k: floa
 
     Routing is taken as uniform: experts x (1 - (1 - active / experts)^m) weight matrices are read.
     """
-    touched = experts * (1 - (1 - active / experts) ** m)
-    rows = m * active
-    moved = touched * n * k * weight_element_bytes(dtype) + rows * (n + k) * ACTIVATION_BYTES
-    return Op(name, "gemm", GPU, {operand(dtype): 2 * rows * n * k}, moved, count=count)
+    return expert_gemms(name, m * active, experts * (1 - (1 - active / experts) ** m), n, k, dtype, count)
+
+
+def expert_gemms(name: str, rows: Num, used: Num, n: Num, k: Num, dtype: str = "bf16", count: int = 1) -> Op:
+    """`rows` rows over the weight matrices [k, n] of `used` experts, as evenly as chance has it."""
+    moved = used * n * k * weight_element_bytes(dtype) + rows * (n + k) * ACTIVATION_BYTES
+    shape = {"rows": rows, "used": used, "n": n, "k": k, "dtype": dtype}
+    return Op(name, "grouped_gemm", GPU, {operand(dtype): 2 * rows * n * k}, moved, count=count, shape=shape)
 
 
 def elementwise(name: str, moved: Num, launches: float = 1.0, count: Any = 1, instructions: Num = 0) -> Op:

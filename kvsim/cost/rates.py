@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from kvsim.cost import experts
 from kvsim.cost.calibration import BESIDE_CHUNK, NOTHING, Calibrated, Fitted, InSteps
 from kvsim.cost.devices import fpga
 from kvsim.cost.lanes import COPY_SHARE, Lane, lanes, missing
@@ -19,6 +20,7 @@ from kvsim.specs.hardware import Chip, Link, Machine
 # kind -> (share of the tensor peak, share of the memory's or link's datasheet bandwidth) that a good kernel reaches.
 EFFICIENCY: dict[str, tuple[float, float]] = {
     "gemm": (0.70, 0.85),  # large cuBLAS GEMMs run at 65-75 % of a dense peak under the power cap
+    "grouped_gemm": (0.70, 0.85),  # of experts, likewise
     "attention_prefill": (0.55, 0.80),  # FlashAttention-2/3, causal, head_dim 128: 50-65 %
     "attention_decode": (0.50, 0.80),  # split-KV decode: 75-85 % of HBM above 0.25 GB of cache
     "elementwise": (0.50, 0.80),  # streaming kernels
@@ -68,6 +70,10 @@ class Rates:
             return None
         return self._measured(op).curve(op.kind, op.shape["dtype"], op.shape.get("kernel", ""))
 
+    def _single(self, op: Op) -> Fitted | None:
+        """The curve of one expert's GEMM."""
+        return self.curves.curve("gemm", op.shape["dtype"])
+
     def streams(self, op: Op) -> Fitted | None:
         """The curve whose start and bandwidth price passes over memory by their launches and bytes."""
         return self.curves.curve(op.kind, "bf16") if op.kind == "elementwise" and op.lane == GPU else None
@@ -91,6 +97,8 @@ class Rates:
         one = self.fitted(op) or self.streams(op)
         if op.kind == "copy" and op.lane in (H2D, D2H):
             one = self.host_curves.curve("copy", op.lane, op.shape.get("kernel", ""))
+        if one and op.kind == experts.GROUPED:
+            return of_curve(one, self._measured(op), experts.named(one, self._single(op)))
         if one:
             return of_curve(one, self._measured(op))
         coefficients = self.coefficients(op)
@@ -186,7 +194,10 @@ class Rates:
         """Seconds of the whole Op (all `count` kernels) on its lane."""
         one = self.fitted(op)
         if one:
-            took = one.curve.seconds(self._carrier(op), op.shape)
+            if op.kind == experts.GROUPED:
+                took = experts.seconds(one, self._single(op), self.chip, op.shape)
+            else:
+                took = one.curve.seconds(self._carrier(op), op.shape)
             return op.count * (took if np.ndim(took) else float(took))
         terms = self.terms(op)
         latency = terms.pop("latency")
@@ -199,7 +210,11 @@ class Rates:
     def bounds(self, op: Op) -> list[str]:
         """What takes most of the time of each Op in arrays."""
         one = self.fitted(op)
-        terms = one.curve.parts(self._carrier(op), op.shape) if one else self.terms(op)
+        terms: Mapping[str, Num]
+        if one and op.kind == experts.GROUPED:
+            terms = experts.parts(one, self._single(op), self.chip, op.shape)
+        else:
+            terms = one.curve.parts(self._carrier(op), op.shape) if one else self.terms(op)
         seconds = np.stack(np.broadcast_arrays(*(np.atleast_1d(term) for term in terms.values())))
         return [list(terms)[at] for at in seconds.argmax(axis=0).tolist()]
 

@@ -20,12 +20,13 @@ DATASHEET = Source("datasheet", DATASHEET_ERROR)
 OVERLAY = Source("lanes and memory channels of an FPGA overlay, as FlightLLM's artifact states them", 0.10)
 
 
-def of_curve(one: Fitted, curves: Calibrated) -> Source:
-    """Of an Op priced by its shape."""
+def of_curve(one: Fitted, curves: Calibrated, kernel: str = "") -> Source:
+    """Of an Op priced by its shape; `kernel`: in other words than the curve's."""
+    kernel = kernel or one.kernel
     error = (one.held_out_512 or one.held_out).p90
     if curves.lender:
-        return Source(f"borrowed from {curves.lender}: {one.kernel}", error + BORROWED_ERROR)
-    return Source(f"curve of {one.kernel}, from {one.source}", error)
+        return Source(f"borrowed from {curves.lender}: {kernel}", error + BORROWED_ERROR)
+    return Source(f"curve of {kernel}, from {one.source}", error)
 
 
 def in_step(coefficients: InSteps, one: Fitted, curves: Calibrated, dequantizes: bool) -> Source:

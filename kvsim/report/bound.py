@@ -136,7 +136,7 @@ def _work(kind: str, limit: str) -> str:
         return "dequantizing" if kind == "attention_decode" else "passes"
     if limit.endswith("FLOPs"):
         return "arithmetic"
-    return {"gemm": "weights", "elementwise": "passes"}.get(kind, "cache")
+    return {"gemm": "weights", "grouped_gemm": "weights", "elementwise": "passes"}.get(kind, "cache")
 
 
 def _nothing(figures: Mapping[str, Any]) -> str:

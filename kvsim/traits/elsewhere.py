@@ -1,12 +1,13 @@
 """Attention beside the chip: inside a drive, or on the host's processors. Queries travel, the cache does not."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from kvsim.cost.devices.cpu import table_bytes
 from kvsim.cost.geometry import Geometry, LayerKind
 from kvsim.cost.kernels import ACTIVATION_BYTES, copy
 from kvsim.cost.op import CPU, CSD, D2H, GPU, H2D, Num, Op
-from kvsim.traits.placement import DRAM, HBM, Ints, Placement, stream_ops
+from kvsim.traits.placement import DRAM, HBM, Ints, Placement, Resting, stream_ops
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class InStorage(Placement):
     waste: float = 1.0
     home = "flash"
 
-    def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
+    def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
         """All of it in the drive; a layer's new rows pass through HBM."""
-        return {HBM: 0 * allocated, "flash": allocated}
+        return {HBM: 0 * held.total, "flash": held.total}
 
     def units(self, geo: Geometry) -> int:
         """Layers."""
@@ -88,18 +89,21 @@ class OnHost(Placement):
     def _dense(self, geo: Geometry) -> int:
         return min(self.dense_layers, geo.model.layers)
 
-    def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
+    def own_bytes(self, tokens: Ints, geo: Geometry) -> Ints:
+        """Tables of all but dense layers."""
+        layers = geo.model.layers
+        return tokens * (layers - self._dense(geo)) // layers * table_bytes(self.tables)
+
+    def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
         """Dense layers in HBM, the others and their tables in DRAM."""
-        layers, dense = geo.model.layers, self._dense(geo)
-        away = allocated * (layers - dense) // layers
-        row = 2 * (geo.key_dim + geo.value_dim)
-        return {HBM: allocated - away, DRAM: away + away * table_bytes(self.tables) // row}
+        away = self.moved(held.total, geo)
+        return {HBM: held.total - away, DRAM: away + self.own_bytes(held.tokens, geo)}
 
     def units(self, geo: Geometry) -> int:
         """Layers."""
         return geo.model.layers
 
-    def moved(self, whole: int, geo: Geometry) -> int:
+    def moved(self, whole: Any, geo: Geometry) -> Any:
         """What is not in dense layers."""
         return whole * (geo.model.layers - self._dense(geo)) // geo.model.layers
 

@@ -108,5 +108,5 @@ def lent(hw: str | None = None) -> Iterator[Lent]:
 def _datasheet_s(chip: Chip, rows: Rows) -> Floats:
     """Seconds of rows by datasheet rates times a usual share."""
     machine = find.machine("h100")  # its links do not matter to kernels
-    shape = dict(rows.shape) if rows.op != "gemm" else rows.keyed
+    shape = dict(rows.shape) if "gemm" not in rows.op else rows.keyed
     return np.asarray(Rates(chip, machine.host_link, machine.peer_links[0]).seconds(oneop.KINDS[rows.op](**shape)))

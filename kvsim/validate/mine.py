@@ -21,7 +21,7 @@ from kvsim.validate.residuals import residuals
 from kvsim.validate.rows import SHAPES, Rows
 
 COLUMNS = ("op", "dtype", "seconds")
-OPS = ("gemm", "attention_decode", "attention_prefill", "all_reduce")
+OPS = ("gemm", "grouped_gemm", "attention_decode", "attention_prefill", "all_reduce")
 
 
 @dataclass(frozen=True)

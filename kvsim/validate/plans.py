@@ -30,6 +30,9 @@ START: dict[str, dict[str, float]] = {
         "sustained_share": 0.73, "edge_rows": 17.0, "step_s": 2e-9, "memory_share": 0.9, "load_bytes_per_clock": 62.0,
         "exposed": 0.12, "epilogue_bytes": 0.3,
     },
+    "grouped_gemm": {
+        "launch_s": 1e-5, "few_share": 0.35, "many_share": 0.7, "memory_share": 0.85, "step_s": 2e-9, "exposed": 0.25,
+    },
     "query_tiles": {
         "launch_s": 3e-6, "cta_s": 3e-6, "block_s": 1.5e-6, "tensor_share": 0.4, "pair_s": 1.2e-11, "masked": 0.5,
         "memory_share": 0.9, "exposed": 0.2, "tail": 0.2, "kv_passes": 1.3,
@@ -37,7 +40,16 @@ START: dict[str, dict[str, float]] = {
     "copy": {"start_s": 3e-6, "link_share": 0.85},
     "elementwise": {"launch_s": 2e-6, "memory_share": 0.85},
 }  # fmt: skip
-MOST = {"tensor_share": 1.0, "memory_share": 0.95, "exposed": 1.0, "tail": 1.0, "link_share_2": 1.0, "l2_share": 1.5}
+MOST = {
+    "tensor_share": 1.0,
+    "few_share": 1.0,
+    "many_share": 1.0,
+    "memory_share": 0.95,
+    "exposed": 1.0,
+    "tail": 1.0,
+    "link_share_2": 1.0,
+    "l2_share": 1.5,
+}
 
 
 _AICONFIGURATOR = Origin("aiconfigurator 0.12.0 (PyPI)", "Apache-2.0")

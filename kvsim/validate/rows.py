@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 # Shapes by class of Op, and those that a half of the measurements is held out by: whole groups, never neighbours.
 SHAPES: dict[str, tuple[str, ...]] = {
     "gemm": ("m", "n", "k"),
+    "grouped_gemm": ("rows", "used", "n", "k"),
     "attention_decode": ("batch", "context", "heads", "kv_heads", "head_dim"),
     "attention_prefill": ("batch", "new", "past", "heads", "kv_heads", "head_dim"),
     "all_reduce": ("bytes", "gpus"),
@@ -24,6 +25,7 @@ SHAPES: dict[str, tuple[str, ...]] = {
 }
 HELD_OUT_BY: dict[str, tuple[str, ...]] = {
     "gemm": ("n", "k"),
+    "grouped_gemm": ("n", "k"),
     "attention_decode": ("heads", "kv_heads", "context"),
     "attention_prefill": ("heads", "kv_heads", "new", "past"),
     "all_reduce": ("bytes", "gpus"),

@@ -52,5 +52,5 @@ class Clusterkv(Paper):
         if self.offload:
             held = self.sinks + self.budget + self.window
             repeat = fidelity == "published"
-            placement = Recalled(held, 1 / self.each, 4, self.dense_layers, repeat)
+            placement = Recalled(held, self.dense_layers, repeat)
         return Traits(selection=selection, placement=placement, reuse="none")

@@ -32,6 +32,7 @@ class Magicpig(Paper):
     title = "MagicPIG"
     arxiv = "2410.16179"
     repo = "Infini-AI-Lab/MagicPIG"
+    above_full = "hash tables"
     figures = MappingProxyType({"tokens_sampled": assumed(0.025)})
 
     def __post_init__(self) -> None:

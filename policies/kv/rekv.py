@@ -41,5 +41,5 @@ class Rekv(Paper):
         return Traits(
             retention=WindowedReading(self.window),
             selection=Frames(self.frames, self.frame_tokens, self.recent, self.tier),
-            placement=Recalled(held, 1 / self.frame_tokens, reads_past=False, tier=self.tier),
+            placement=Recalled(held, reads_past=False, tier=self.tier),
         )

@@ -52,6 +52,6 @@ class Sentencekv(Paper):
         return Traits(
             retention=Budgeted(candidates, votes, sinks=self.start, recent=self.recent, repeat_heads=published),
             selection=Sentences(self.budget, always, tokens, profile["misses"].mean, published),
-            placement=Recalled(always + self.budget, 1 / tokens, 4 / tokens),
+            placement=Recalled(always + self.budget),
             reuse="none",
         )

@@ -29,7 +29,7 @@ class Curve(Protocol):
         ...
 
 
-def bodies(longest_of: list[Floats], exposed: float) -> Floats:
+def bodies(longest_of: list[Floats], exposed: Floats | float) -> Floats:
     """Seconds of work that overlaps: the longest, and the share `exposed` of the others."""
     longest = longest_of[0]
     for one in longest_of[1:]:

@@ -32,7 +32,7 @@ def memory_bytes_per_s(chip: Chip, overlay: Fpga, same_channel: bool = True) -> 
 def terms(chip: Chip, overlay: Fpga, op: Op) -> dict[str, Num]:
     """Seconds of one kernel by what could bound it: the latency plus the largest of the others."""
     found: dict[str, Num] = {"latency": op.launches * overlay.start}
-    if op.kind == "gemm":
+    if op.kind in ("gemm", "grouped_gemm"):
         return found | _product(chip, overlay, op)
     if op.kind.startswith("attention"):
         return found | {"attention lanes": _attention_s(chip, overlay, op)}

@@ -5,7 +5,7 @@ import torch
 from rigs import rig
 
 from kernels_ref import reference
-from kernels_ref.calibrate import attention_decode, elementwise, fused, gemm, grouped_gemm
+from kernels_ref.calibrate import attention_decode, elementwise, fused, gemm, grouped_gemm, ragged_decode
 from kernels_ref.calibrate.point import Unable
 from kernels_ref.calibrate.rig import Pool
 
@@ -62,3 +62,12 @@ def test_passes_run(kernel: str) -> None:
     work = elementwise.build(kernel, 4, width, "cold", one)
     assert work.extra["bytes"] > 0
     assert isinstance(work.launch(1), torch.Tensor)
+
+
+def test_a_ragged_batch_reads_each_row_to_its_end_and_no_further() -> None:
+    assert ragged_decode.lengths("2x300+1x17") == [300, 300, 17]
+    one = rig()
+    work = ragged_decode.build([16, 40, 3], 4, 2, 64, one)
+    out = work.launch(1)
+    assert work.sets == 2 and out.shape == (3, 4, 64)
+    assert torch.isfinite(out).all() and (out.abs().sum((1, 2)) > 0).all()
