@@ -29,7 +29,7 @@ class Loop:
         self._normed = self._before = self._positions = torch.empty(0)
 
     def read(self, tokens: Tensor) -> Tensor:
-        """Logits [n, vocab] behind each of the next `tokens` [n]: in blocks, or singly where decoding changes the cache."""
+        """Logits [n, vocab] behind the next `tokens` [n]: in blocks, or singly where decoding changes the cache."""
         decoder, size = self._language.decoder, 1 if self._cache.stepwise else BLOCK_TOKENS
         found = []
         decoder.watch = self._watch

@@ -58,8 +58,9 @@ class Stored:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Shares of the facts whose answer is the likeliest token, and mean log-probabilities, nats: of the question that the
-    policy saw when it compressed, and of one that came after.
+    """Shares of the facts whose answer is the likeliest token, and mean log-probabilities in nats.
+
+    The first question was there when the policy compressed, the second came after.
     """
 
     first_right: float
