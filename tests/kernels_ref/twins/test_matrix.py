@@ -26,6 +26,7 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "lagkv": "lagkv:sinks=4:lag=20:ratio=0.3",
     "lazyeviction": "lazyeviction:budget=40:window=2",
     "locret": "locret:budget=40:chunk=16:stabilizers=8:local=4:hidden=32",
+    "less": "less:hidden=32",
     "morphkv": "morphkv:capacity=40:window=8",
     "pyramidkv": "pyramidkv:capacity=40:window=8",
     "q-filters": "q-filters:budget=40:recent=8",
