@@ -65,7 +65,7 @@ class ByImportance(ByNeed):
         text = self.setting.calibration or states
         rows = last_rows(len(text) - 1, text.tokens.device)
         masks = equal_to(text.tokens[rows + 1], text.tokens, rows)
-        each = [by_kv_head(mass_on(attention(x, rows), masks), x.keys.shape[0]) for x in text.layers]
+        each = [mass_on(attention(x, rows), masks).reshape(x.keys.shape[0], -1).mean(1) for x in text.layers]
         return torch.stack(each) + 1e-6
 
     def notes(self) -> tuple[str, ...]:
