@@ -58,6 +58,8 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "tova": "tova:capacity=40",
     "windowkv": "windowkv:capacity=40:window=8",
     "zigzagkv": "zigzagkv:window=8",
+    "zipcache": "zipcache:gap=2",
+    "zipvl": "zipvl:gap=2:queries=16",
 }
 
 
