@@ -23,6 +23,7 @@ class Duoattention(Paper):
     title = "DuoAttention"
     arxiv = "2410.10819"
     repo = "mit-han-lab/duo-attention"
+    knob = "full"
 
     def __post_init__(self) -> None:
         require(0 <= self.full <= 1, f"full must be in [0, 1], but got {self.full}")
