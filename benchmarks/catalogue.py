@@ -118,7 +118,7 @@ def mla() -> Row:
 def zipcache() -> Row:
     """60 % at 4 bits, 40 % at 2."""
     return Row(
-        "ZipCache, Mistral-7B", 4.98, 16 / 3.2, ratio("zipcache", "mistral-7b", 840), "x", "scales, classes; at 840"
+        "ZipCache, Mistral-7B", 4.98, 16 / 3.2, ratio("zipcache", "mistral-7b", 840), "x", "scales, scores; at 840"
     )
 
 
