@@ -85,7 +85,7 @@ def best(rank: Tensor, many: Tensor, valid: Tensor) -> Tensor:
 
     Of equal ranks the earlier slot goes first.
     """
-    width = int(many.max())
+    width = min(int(many.max()), rank.shape[1])
     order = torch.where(valid, rank, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :width]
     chosen = torch.arange(width, device=rank.device) < many.clamp(max=valid.sum(1))[:, None]
     order = torch.where(chosen, order, rank.shape[1]).sort(1).values
