@@ -35,6 +35,7 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "scope-kv": "scope-kv:capacity=40:window=8:decoding=3:recent=1:delta=2",
     "snapkv": "snapkv:capacity=40:window=8",
     "streaming": "streaming:window=40",
+    "subgen": "subgen:recent=8:rows=8:samples=2:clusters=1.5",
     "tova": "tova:capacity=40",
     "windowkv": "windowkv:capacity=40:window=8",
     "zigzagkv": "zigzagkv:window=8",
