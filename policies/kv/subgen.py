@@ -25,6 +25,7 @@ class Subgen(Paper):
 
     title = "SubGen"
     arxiv = "2402.06082"
+    knob = ("recent", "rows")
     above_full = "weights of keys and rows"
 
     def __post_init__(self) -> None:
