@@ -54,6 +54,7 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "speckv-specpc": "speckv-specpc:capacity=40:tokens=48:window=8:draft_window=8:draft_pool=4:neighbours=4:first=1",
     "specpc": "specpc:tokens=48:window=8:pool=4:neighbours=4:first=1",
     "streaming": "streaming:window=40",
+    "subgen": "subgen:recent=8:rows=8:samples=2:clusters=1.5",
     "tidaldecode": "tidaldecode:budget=32:first=1:again=3",
     "tova": "tova:capacity=40",
     "windowkv": "windowkv:capacity=40:window=8",
