@@ -20,6 +20,7 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "duoattention": "duoattention:sinks=4:recent=30",
     "ems": "ems:budget=40:recent=8",
     "finch": "finch:capacity=40:chunk=16:question=8",
+    "gear": "gear:buffer=2",
     "headkv": "headkv:capacity=40:window=8",
     "kvcrush": "kvcrush:capacity=48:page=8:sinks=4:recent=8",
     "l2-norm-kv": "l2-norm-kv:above=60",
@@ -38,6 +39,13 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "tova": "tova:capacity=40",
     "windowkv": "windowkv:capacity=40:window=8",
     "zigzagkv": "zigzagkv:window=8",
+}
+LENGTHS = {  # more prompts, whose next tokens complete a block
+    "aqua-kv": (131, 387),
+    "kivi": (126, 255),
+    "kv-adaquant": (127,),
+    "rotatekv": (18,),
+    "vidkv": (126, 254),
 }
 
 
@@ -58,7 +66,7 @@ def replace_model(model: Model, **fields: int) -> Model:
 @pytest.mark.parametrize("name", POLICIES)
 def test_bytes(name: str, shape: str) -> None:
     model = few_layers(shape)
-    for prompt in PROMPTS:
+    for prompt in (*PROMPTS, *LENGTHS.get(name, ())):
         whole = made_up(model, prompt + 3, seed=prompt)
         try:
             cache = begin(SMALLER.get(name, name), whole.slice(0, prompt))
