@@ -27,6 +27,7 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "flexgen": "flexgen:cache_hbm=20:cache_dram=50",
     "headinfer": "headinfer:resident=1",
     "instinfer": "instinfer:channels=0.25:tokens=0.25",
+    "gear": "gear:buffer=2",
     "headkv": "headkv:capacity=40:window=8",
     "kvcrush": "kvcrush:capacity=48:page=8:sinks=4:recent=8",
     "l2-norm-kv": "l2-norm-kv:above=60",
@@ -62,6 +63,13 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "zipcache": "zipcache:gap=2",
     "zipvl": "zipvl:gap=2:queries=16",
 }
+LENGTHS = {  # more prompts, whose next tokens complete a block
+    "aqua-kv": (131, 387),
+    "kivi": (126, 255),
+    "kv-adaquant": (127,),
+    "rotatekv": (18,),
+    "vidkv": (126, 254),
+}
 
 
 def few_layers(name: str) -> Model:
@@ -81,7 +89,7 @@ def replace_model(model: Model, **fields: int) -> Model:
 @pytest.mark.parametrize("name", POLICIES)
 def test_bytes(name: str, shape: str) -> None:
     model = few_layers(shape)
-    for prompt in PROMPTS:
+    for prompt in (*PROMPTS, *LENGTHS.get(name, ())):
         whole = made_up(model, prompt + 3, seed=prompt)
         try:
             cache = begin(SMALLER.get(name, name), whole.slice(0, prompt))
