@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from kernels_ref.twins.attention import by_kv_head
 from kernels_ref.twins.bits import pack_each
@@ -17,10 +18,18 @@ from kvsim.traits.bases import ChannelCut, Latent, Projected
 def principal(rows: Tensor, rank: int) -> Tensor:
     """[.., D, rank]: orthonormal directions in which rows [.., T, D] have the largest sums of squares, largest first.
 
-    They are the right singular vectors of the rows, from the eigenvectors of their Gram matrix; means stay in.
+    They are the right singular vectors V of the rows X, means included, from the smaller of the two Gram matrices
+    (V = X^T U / |X^T U|). Columns beyond min(T, D) are zero: the rows say nothing about them.
     """
     wide = rows.double()
-    return torch.linalg.eigh(wide.transpose(-1, -2) @ wide).eigenvectors.flip(-1)[..., :rank].to(rows.dtype)
+    turned = wide.transpose(-1, -2)
+    if wide.shape[-2] < wide.shape[-1]:
+        basis = turned @ torch.linalg.eigh(wide @ turned).eigenvectors.flip(-1)
+        lengths = basis.norm(dim=-2, keepdim=True)
+        basis = basis / torch.maximum(lengths, 1e-9 * lengths.amax(-1, keepdim=True)).clamp(min=1e-30)
+    else:
+        basis = torch.linalg.eigh(turned @ wide).eigenvectors.flip(-1)
+    return pad(basis[..., :rank], (0, max(0, rank - basis.shape[-1]))).to(rows.dtype)
 
 
 def joined(rows: Tensor) -> Tensor:

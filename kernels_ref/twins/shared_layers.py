@@ -5,7 +5,6 @@ from itertools import combinations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from kernels_ref.twins.attention import attend, causal
 from kernels_ref.twins.bases import Turned, joined, parted, principal, with_rows
@@ -139,7 +138,7 @@ class Factors(Turned):
         mine = replace(self.trait, heads=one.keys.shape[0])
         ranks = mine.key_dim(one.keys.shape[2]), mine.value_dim(one.values.shape[2])
         self.bases = {
-            start: tuple(_filled(principal(x[0], rank), rank) for x, rank in zip(rows, ranks, strict=True))
+            start: tuple(principal(x[0], rank) for x, rank in zip(rows, ranks, strict=True))
             for start, rows in self._wide(states).items()
         }
 
@@ -181,8 +180,3 @@ class Factors(Turned):
         widths = heads * slots.key.shape[2], heads * slots.value.shape[2]
         bases = self.bases[layer - i]
         return [x[i * wide : (i + 1) * wide].half() for x, wide in zip(bases, widths, strict=True)]
-
-
-def _filled(basis: Tensor, rank: int) -> Tensor:
-    """[width, rank]: of a last group that is narrower than the rank, with zeros."""
-    return pad(basis, (0, rank - basis.shape[1]))
