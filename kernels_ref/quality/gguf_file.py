@@ -1,7 +1,7 @@
 """A Llama in one GGUF file, as llama.cpp converts it: shape, weights and byte-level BPE tokenizer.
 
-Source: github.com/ggml-org/llama.cpp, docs and gguf-py; `convert_hf_to_gguf.py` interleaves the rows of queries and keys
-that rotary embedding pairs (`LlamaModel.permute`), which `_halves` undoes.
+Source: github.com/ggml-org/llama.cpp, docs and gguf-py; `convert_hf_to_gguf.py` interleaves the rows of queries and
+keys that rotary embedding pairs (`LlamaModel.permute`), which `_halves` undoes.
 """
 
 import re

@@ -35,7 +35,7 @@ class Recorder:
         self._normed = self._before = torch.empty(0)
 
     def read(self, tokens: Tensor, question: int = 0, last_only: bool = False) -> Reading:
-        """The next `tokens` [n] of the text, of which the last `question` ask about the rest; logits of all or the last."""
+        """The next `tokens` [n] of the text, the last `question` of them ask about it; logits of all or the last."""
         language = self._language
         decoder = language.decoder
         self._positions = torch.arange(self._first, self._first + len(tokens), device=tokens.device)

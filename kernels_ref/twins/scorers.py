@@ -2,14 +2,12 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool1d
 
 from kernels_ref.twins.attention import Attended, by_kv_head, column_sums, last_probabilities
 from kernels_ref.twins.part import Part, part_of
 from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import LayerStates, States
-from kvsim.traits.scorers import AccumulatedScores, KeyScores, LastQuery, Scorer
-from kvsim.traits.votes import WindowVotes
+from kvsim.traits.scorers import AccumulatedScores, KeyScores, LastQuery, LayerCosine, Scorer
 
 
 @part_of(Scorer)
@@ -44,7 +42,8 @@ class Accumulated(Positions):
 
     def extra(self, layer: int, states: LayerStates) -> dict[str, Tensor]:
         """The sums, over the query heads of each kv head."""
-        sums = column_sums(states.queries, states.keys, self.trait.decay)
+        known = self.setting.memory.pop(f"column sums {layer}", None) if self.trait.decay == 1 else None
+        sums = column_sums(states.queries, states.keys, self.trait.decay) if known is None else known
         return {"sums": by_kv_head(sums, states.keys.shape[0])}
 
     def rank(self, layer: int, slots: Slots, states: LayerStates | None) -> Tensor:
@@ -83,35 +82,53 @@ class LastQueryMean(Positions):
         return slots.with_extra(last=mean.expand(slots.position.shape[0], -1))
 
 
+@part_of(LayerCosine)
+class Newest(Positions):
+    """SqueezeAttention measures layers; within one, sinks and the newest tokens stay."""
+
+
 @part_of(KeyScores)
-class KeyNorms(Positions):
-    """L2-norm (arXiv:2406.11430): keys of small norm draw attention, and stay."""
+class KeyProducts(Positions):
+    """One pass over the keys: L2-norm (arXiv:2406.11430) keeps small norms, which draw attention.
+
+    Q-Filters (arXiv:2503.02812) keeps large products with the direction in which a head's queries lie: the first right
+    singular vector of calibration queries, on the side of their mean.
+    """
+
+    def prepare(self, states: States) -> None:
+        """The filters [Hk, D] of each layer, fp16 (static bytes), of all queries that share a kv head."""
+        known = self.setting.calibration or states
+        self.filters = [_filter(x.queries, x.keys.shape[0]) for x in known.layers] if self.trait.filters else []
+
+    def scores(self, layer: int, keys: Tensor) -> Tensor:
+        """[Hk, N] of keys [Hk, N, D]."""
+        if not self.trait.filters:
+            return -keys.norm(dim=-1)
+        return torch.einsum("hnd,hd->hn", keys, self.filters[layer].float())
+
+    def extra(self, layer: int, states: LayerStates) -> dict[str, Tensor]:
+        """Scores as they are kept."""
+        return {"score": self.scores(layer, states.keys)} if self.trait.at_append else {}
 
     def rank(self, layer: int, slots: Slots, states: LayerStates | None) -> Tensor:
-        """Minus the norm."""
-        return -slots.key.norm(dim=-1)
+        """Kept scores, or new ones."""
+        return slots.extra["score"] if self.trait.at_append else self.scores(layer, slots.key)
+
+    def stepped(self, layer: int, slots: Slots, new: LayerStates, seen: Attended) -> Slots:
+        """The new tokens' scores beside the others'."""
+        if not self.trait.at_append:
+            return slots
+        before = slots.extra["score"][:, : -new.keys.shape[1]]
+        return slots.with_extra(score=torch.cat([before, self.scores(layer, new.keys)], 1))
+
+    def held(self, layer: int, slots: Slots) -> list[Tensor]:
+        """One fp32 a slot, where scores are kept."""
+        return [slots.extra["score"][slots.valid]] if self.trait.at_append else []
 
 
-@part_of(WindowVotes)
-class Votes(Positions):
-    """SnapKV (arXiv:2404.14469, section 4): the last queries' attention to what lies before them, summed and pooled."""
-
-    def window(self, prompt: int) -> int:
-        """The window of observation."""
-        return min(int(self.trait.window), prompt)
-
-    def votes(self, states: LayerStates) -> Tensor:
-        """[Hk, T]: sums over the window's queries and the query heads of each kv head."""
-        shown = last_probabilities(states.queries, states.keys, self.window(states.keys.shape[1]))
-        return by_kv_head(shown.sum(1), states.keys.shape[0])
-
-    def rank(self, layer: int, slots: Slots, states: LayerStates | None) -> Tensor:
-        """Votes pooled over neighbours, as released code does (average, kernel `pool`)."""
-        assert states is not None, "votes are cast once, at the prompt's end"
-        votes = self.votes(states)
-        before = votes.shape[1] - self.window(votes.shape[1])
-        pool = int(self.trait.pool)
-        pooled = (
-            avg_pool1d(votes[None, :, :before], pool, 1, pool // 2)[0] if before and pool > 1 else votes[:, :before]
-        )
-        return torch.cat([pooled[:, :before], votes[:, before:]], 1)
+def _filter(queries: Tensor, kv_heads: int) -> Tensor:
+    rows = queries.reshape(kv_heads, -1, queries.shape[-1])
+    _, vectors = torch.linalg.eigh(rows.transpose(1, 2) @ rows)  # right singular vectors of the rows, rising
+    first = vectors[..., -1]
+    side = torch.einsum("hnd,hd->h", rows, first).sign()
+    return (first * torch.where(side == 0, 1.0, side)[:, None]).half()

@@ -56,6 +56,15 @@ def _rows(layer: LayerStates, which: slice | Tensor) -> LayerStates:
         parts[name] = None if whole is None else whole[which]
     return LayerStates(**parts)
 
+    def join(self, after: "LayerStates") -> "LayerStates":
+        """These positions and those that follow."""
+        by_head = ("queries", "keys", "raw_keys", "values")
+        parts = {name: torch.cat([getattr(self, name), getattr(after, name)], 1) for name in by_head}
+        for name in ("hidden", "before", "after"):
+            both = getattr(self, name), getattr(after, name)
+            parts[name] = None if any(part is None for part in both) else torch.cat(both)
+        return LayerStates(**parts)
+
 
 @dataclass(frozen=True)
 class States:

@@ -42,7 +42,8 @@ class D2o(Paper):
         """Published code writes the score matrix out and gathers the cache at each step."""
         written, figures = fidelity == "published", self.profile()
         shares = (self.heavy, self.recent)
-        budget = LayerShares(parts=shares, figure=figures["layer_density"], least=self.sinks, whole=(0, 1, -1))
+        density = figures["layer_density"]
+        budget = LayerShares(parts=shares, figure=density, least=self.sinks, whole=(0, 1, -1), measure="density")
         fate = MergeLikely(share=figures["merged_tokens"].mean)
         scorer = AccumulatedScores(written)
         retention = Budgeted(budget, scorer, fate, sinks=self.sinks, every=1, copies=written)

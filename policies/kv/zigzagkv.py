@@ -31,5 +31,6 @@ class Zigzagkv(Paper):
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """There is no published code to differ from."""
-        budget = LayerShares(parts=(self.keep,), figure=self.profile()["layer_uncertainty"], least=self.window)
-        return Traits(retention=Budgeted(budget, VotesAndSpread(self.window)), reuse="none")
+        uncertainty = self.profile()["layer_uncertainty"]
+        budget = LayerShares(parts=(self.keep,), figure=uncertainty, least=self.window, measure="uncertainty")
+        return Traits(retention=Budgeted(budget, VotesAndSpread(self.window, gamma=0.0)), reuse="none")

@@ -14,7 +14,31 @@ from kvsim.specs.model import Model  # noqa: E402
 POLICIES = list(find.paper_names("kv"))
 SHAPES = ("llama-3-8b", "llama-2-7b", "qwen2.5-7b")
 PROMPTS = (7, 63, 64, 65, 300)
-SMALLER: dict[str, str] = {"ems": "ems:budget=40:recent=8"}  # papers whose own numbers exceed these prompts
+SMALLER = {  # papers whose own numbers exceed these prompts
+    "a2sf": "a2sf:budget=40",
+    "cake": "cake:capacity=40:window=8",
+    "duoattention": "duoattention:sinks=4:recent=30",
+    "ems": "ems:budget=40:recent=8",
+    "finch": "finch:capacity=40:chunk=16:question=8",
+    "headkv": "headkv:capacity=40:window=8",
+    "kvcrush": "kvcrush:capacity=48:page=8:sinks=4:recent=8",
+    "l2-norm-kv": "l2-norm-kv:above=60",
+    "lagkv": "lagkv:sinks=4:lag=20:ratio=0.3",
+    "lazyeviction": "lazyeviction:budget=40:window=2",
+    "locret": "locret:budget=40:chunk=16:stabilizers=8:local=4:hidden=32",
+    "less": "less:hidden=32",
+    "morphkv": "morphkv:capacity=40:window=8",
+    "pyramidkv": "pyramidkv:capacity=40:window=8",
+    "q-filters": "q-filters:budget=40:recent=8",
+    "razorattention": "razorattention:least=20",
+    "scissorhands": "scissorhands:budget=62:drop=0.04:history=20:recent=4",
+    "scope-kv": "scope-kv:capacity=40:window=8:decoding=3:recent=1:delta=2",
+    "snapkv": "snapkv:capacity=40:window=8",
+    "streaming": "streaming:window=40",
+    "tova": "tova:capacity=40",
+    "windowkv": "windowkv:capacity=40:window=8",
+    "zigzagkv": "zigzagkv:window=8",
+}
 
 
 def few_layers(name: str) -> Model:
