@@ -14,6 +14,7 @@ from kvsim.specs.model import Model  # noqa: E402
 POLICIES = list(find.paper_names("kv"))
 SHAPES = ("llama-3-8b", "llama-2-7b", "qwen2.5-7b")
 PROMPTS = (7, 63, 64, 65, 300)
+LENGTHS = {"cskv": (30, 31, 32, 33), "kivi": (126, 127, 128, 129), "think": (30, 31, 32, 33)}  # around their windows
 SMALLER = {  # papers whose own numbers exceed these prompts
     "a2sf": "a2sf:budget=40",
     "cake": "cake:capacity=40:window=8",
@@ -37,6 +38,7 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "streaming": "streaming:window=40",
     "tova": "tova:capacity=40",
     "windowkv": "windowkv:capacity=40:window=8",
+    "xkv": "xkv:key_rank=40:value_rank=56:group=3",
     "zigzagkv": "zigzagkv:window=8",
 }
 
@@ -58,7 +60,7 @@ def replace_model(model: Model, **fields: int) -> Model:
 @pytest.mark.parametrize("name", POLICIES)
 def test_bytes(name: str, shape: str) -> None:
     model = few_layers(shape)
-    for prompt in PROMPTS:
+    for prompt in (*PROMPTS, *LENGTHS.get(name, ())):
         whole = made_up(model, prompt + 3, seed=prompt)
         try:
             cache = begin(SMALLER.get(name, name), whole.slice(0, prompt))
