@@ -171,6 +171,10 @@ class NarrowRow(Turned):
         read = torch.cat([keys, newest[0].float()], 1), torch.cat([values, newest[1].float()], 1)
         return Coded(*read, (*coded.tensors, *newest))
 
+    def notes(self) -> tuple[str, ...]:
+        """What is not searched or trained."""
+        return ("bases are the best for a calibration text's rows over all heads, as wide in every layer",)
+
 
 def with_rows(states: States, rows: list[tuple[Tensor, Tensor]]) -> States:
     """States with other keys and values in each layer."""
