@@ -128,7 +128,7 @@ def mla() -> Row:
 def zipcache() -> Row:
     """60 % at 4 bits, 40 % at 2."""
     held = Held("zipcache", "mistral-7b", 840)
-    return Row("ZipCache, Mistral-7B", 4.98, 16 / 3.2, held.ratio, "x", "scales, classes; at 840", held)
+    return Row("ZipCache, Mistral-7B", 4.98, 16 / 3.2, held.ratio, "x", "scales, scores; at 840", held)
 
 
 def kivi() -> Row:

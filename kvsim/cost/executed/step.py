@@ -30,7 +30,9 @@ class Executed:
         self.layers = layout.geo.model.layers
         self.sizes = () if layout.offloaded else overheads.graph_sizes
         self.units = max(1, layout.policy.placement.units(layout.geo) // self.layers)
-        self.hot, self.cool = (Pricer(layout, each, replace(overheads, as_executed=False)) for each in (rates, unlimited(rates)))
+        self.hot, self.cool = (
+            Pricer(layout, each, replace(overheads, as_executed=False)) for each in (rates, unlimited(rates))
+        )
         curve = rates.curves.curve("attention_decode", "fp8" if self.name == "fp8" else "bf16")
         assert curve is not None
         self.curve = curve.curve
@@ -122,7 +124,12 @@ class Executed:
         if self.name == "streaming":
             window = self.paper.window  # type: ignore[attr-defined]
             kept = sum(min(past, window) for _, past in batch.chunks)
-            return took_s + extras.merged(new) + kept * self.join_token_s / self.layers + (extras.copies(new) if past else 0.0)
+            return (
+                took_s
+                + extras.merged(new)
+                + kept * self.join_token_s / self.layers
+                + (extras.copies(new) if past else 0.0)
+            )
         if past:
             took_s += past * self.join_token_s / self.layers + extras.copies(new)
         if self.layout.offloaded:

@@ -40,6 +40,8 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "windowkv": "windowkv:capacity=40:window=8",
     "xkv": "xkv:key_rank=40:value_rank=56:group=3",
     "zigzagkv": "zigzagkv:window=8",
+    "zipcache": "zipcache:gap=2",
+    "zipvl": "zipvl:gap=2:queries=16",
 }
 
 
