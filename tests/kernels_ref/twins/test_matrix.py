@@ -15,6 +15,7 @@ from kvsim.traits.placement import HBM  # noqa: E402
 POLICIES = list(find.paper_names("kv"))
 SHAPES = ("llama-3-8b", "llama-2-7b", "qwen2.5-7b")
 PROMPTS = (7, 63, 64, 65, 300)
+LENGTHS = {"cskv": (30, 31, 32, 33), "kivi": (126, 127, 128, 129), "think": (30, 31, 32, 33)}  # around their windows
 SMALLER = {  # papers whose own numbers exceed these prompts
     "a2ats": "a2ats:codewords=64:sinks=2:local=8",
     "a2sf": "a2sf:budget=40",
@@ -59,6 +60,7 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "tidaldecode": "tidaldecode:budget=32:first=1:again=3",
     "tova": "tova:capacity=40",
     "windowkv": "windowkv:capacity=40:window=8",
+    "xkv": "xkv:key_rank=40:value_rank=56:group=3",
     "zigzagkv": "zigzagkv:window=8",
     "zipcache": "zipcache:gap=2",
     "zipvl": "zipvl:gap=2:queries=16",
