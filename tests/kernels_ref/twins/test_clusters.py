@@ -4,11 +4,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kernels_ref.twins.cache import begin
-from kernels_ref.twins.clusters import k_means
-from kernels_ref.twins.made_up import made_up
-from kernels_ref.twins.states import rotate
-from tests.kernels_ref.twins.test_matrix import few_layers
+from kernels_ref.twins.cache import begin  # noqa: E402
+from kernels_ref.twins.clusters import k_means  # noqa: E402
+from kernels_ref.twins.made_up import made_up  # noqa: E402
+from kernels_ref.twins.states import rotate  # noqa: E402
+from tests.kernels_ref.twins.test_matrix import few_layers  # noqa: E402
 
 MODEL = few_layers("llama-3-8b")
 GROUP = 4

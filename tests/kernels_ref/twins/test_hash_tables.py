@@ -4,11 +4,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kernels_ref.twins.cache import begin
-from kernels_ref.twins.compress import compress
-from kernels_ref.twins.made_up import made_up
-from kvsim.cost.devices.cpu import collision
-from tests.kernels_ref.twins.test_matrix import few_layers
+from kernels_ref.twins.cache import begin  # noqa: E402
+from kernels_ref.twins.compress import compress  # noqa: E402
+from kernels_ref.twins.made_up import made_up  # noqa: E402
+from kvsim.cost.devices.cpu import collision  # noqa: E402
+from tests.kernels_ref.twins.test_matrix import few_layers  # noqa: E402
 
 MODEL = few_layers("llama-3-8b")
 GROUP = 4

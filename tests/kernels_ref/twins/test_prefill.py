@@ -4,13 +4,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kernels_ref.twins.cache import begin
-from kernels_ref.twins.made_up import made_up
-from kernels_ref.twins.part import Setting, part
-from kernels_ref.twins.prefill import AllPass, read_prompt
-from kernels_ref.twins.states import rotate
-from kvsim.traits.policy import policy
-from tests.kernels_ref.twins.test_matrix import few_layers
+from kernels_ref.twins.cache import begin  # noqa: E402
+from kernels_ref.twins.made_up import made_up  # noqa: E402
+from kernels_ref.twins.part import Setting, part  # noqa: E402
+from kernels_ref.twins.prefill import AllPass, read_prompt  # noqa: E402
+from kernels_ref.twins.states import rotate  # noqa: E402
+from kvsim.traits.policy import policy  # noqa: E402
+from tests.kernels_ref.twins.test_matrix import few_layers  # noqa: E402
 
 MODEL = few_layers("llama-3-8b")  # 4 layers, 8 query heads, 2 kv heads
 GROUP, DIM = 4, 32

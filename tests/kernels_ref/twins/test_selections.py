@@ -6,12 +6,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kernels_ref.twins.cache import begin
-from kernels_ref.twins.choosing import filled, packed, spread
-from kernels_ref.twins.compress import compress
-from kernels_ref.twins.made_up import made_up
-from kernels_ref.twins.slots import Slots
-from tests.kernels_ref.twins.test_matrix import few_layers
+from kernels_ref.twins.cache import begin  # noqa: E402
+from kernels_ref.twins.choosing import filled, packed, spread  # noqa: E402
+from kernels_ref.twins.compress import compress  # noqa: E402
+from kernels_ref.twins.made_up import made_up  # noqa: E402
+from kernels_ref.twins.slots import Slots  # noqa: E402
+from tests.kernels_ref.twins.test_matrix import few_layers  # noqa: E402
 
 MODEL = few_layers("llama-3-8b")  # 4 layers, 8 query heads, 2 kv heads of 32 channels
 GROUP, DIM = 4, 32
@@ -111,7 +111,7 @@ def test_sentencekv_reads_the_sentences_of_nearest_mean_key() -> None:
 
 
 def test_sentencekv_begins_sentences_of_generated_tokens() -> None:
-    """92 tokens in 9 sentences: the 93rd to the 102nd begin and fill the tenth, as many as a sentence has on average."""
+    """92 tokens in 9 sentences: the 93rd to the 102nd begin and fill the tenth, as many as a sentence has."""
     whole = states(110)
     cache = begin("sentencekv:budget=15:factor=99:start=4:recent=4:window=6", whole.slice(0, 92))
     for i, layer in enumerate(whole.layers):

@@ -4,9 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kernels_ref.twins.cache import begin
-from kernels_ref.twins.made_up import made_up
-from tests.kernels_ref.twins.test_matrix import few_layers
+from kernels_ref.twins.cache import begin  # noqa: E402
+from kernels_ref.twins.made_up import made_up  # noqa: E402
+from tests.kernels_ref.twins.test_matrix import few_layers  # noqa: E402
 
 MODEL = few_layers("llama-3-8b")
 ROW, LAYER = 4 * 32, 2 * 100 * 4 * 32  # bytes of a token and kv head, of 100 tokens in one of 4 layers
