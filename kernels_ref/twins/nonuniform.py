@@ -9,6 +9,7 @@ from torch import Tensor
 from kernels_ref.twins.bits import pack_each
 from kernels_ref.twins.encoding import Coded
 from kernels_ref.twins.kmeans import levels
+from kernels_ref.twins.one_row import by_head, joined
 from kernels_ref.twins.part import part_of
 from kernels_ref.twins.tokenwise import Fitted
 from kvsim.traits.nonuniform import NonUniform
@@ -28,9 +29,9 @@ class Tables:
 
 @part_of(NonUniform)
 class Tabled(Fitted):
-    """Rows of a layer's heads are one row of C channels: keys before rotary embedding, scaled by channel, values by token.
+    """All heads' rows are one row of C channels: keys before rotary embedding, scaled by channel; values, by token.
 
-    A channel's range leaves out the calibration's outermost `outliers` of its elements. Of each token, `outliers` of its
+    A channel's range leaves out the outermost `outliers` of the calibration's elements. Of each token `outliers` of its
     channels are kept apart, always as many (the released kernels' cap): of keys those that lie farthest out in their
     channel's range, of values those farthest from the token's mean. Tables are k-means levels of what stays; the paper
     weights them by Fisher information, here all elements count alike. Metadata and tables are 16 bits.
@@ -38,7 +39,7 @@ class Tabled(Fitted):
 
     def fit(self, key: Tensor, value: Tensor) -> Tables:
         """From rows [Hk, n, ..], without the first tokens where there are others."""
-        raw, rows = (_joined(x[:, self.trait.sinks :] if x.shape[1] > self.trait.sinks else x) for x in (key, value))
+        raw, rows = (joined(x[:, self.trait.sinks :] if x.shape[1] > self.trait.sinks else x) for x in (key, value))
         share = self.trait.outliers / 2
         ends = torch.quantile(raw, torch.tensor([share, 1 - share]).to(raw), 0)
         middle, half = ends.mean(0).half().float(), (ends.diff(dim=0)[0] / 2).half().float().clamp(min=1e-6)
@@ -69,7 +70,7 @@ class Tabled(Fitted):
         """Codes, then of keys and of values: outliers, their channels, pointers; then the values' ranges."""
         raw, heads = self.raw(key, position), len(key)
         tables, _ = self.fitted(raw, value)
-        keys, values = _joined(raw)[None], _joined(value)[None]
+        keys, values = joined(raw)[None], joined(value)[None]
         normal = (keys - tables.middle) / tables.half
         far = self._far(normal)
         key_codes, read = _looked_up(normal, tables.keys)
@@ -77,9 +78,9 @@ class Tabled(Fitted):
         scaled, apart, middle, half = self._scaled(values)
         value_codes, read = _looked_up(scaled, tables.values)
         read_value, value_sparse = _mended(read * half.float() + middle.float(), values, apart)
-        by_head = [_apart(x[0], heads) for x in (read_key, read_value, key_codes, value_codes)]
-        by_head[0] = self.turn(by_head[0], position)
-        return *by_head, *key_sparse, *value_sparse, middle, half
+        each = [by_head(x[0], heads) for x in (read_key, read_value, key_codes, value_codes)]
+        each[0] = self.turn(each[0], position)
+        return *each, *key_sparse, *value_sparse, middle, half
 
     def code(self, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """The first tokens whole."""
@@ -97,16 +98,6 @@ class Tabled(Fitted):
     def notes(self) -> tuple[str, ...]:
         """Of the fit."""
         return (f"KVQuant: tables learnt from {self.taught_by}, unweighted instead of by Fisher information",)
-
-
-def _joined(rows: Tensor) -> Tensor:
-    """Rows [Hk, n, D] as [n, Hk x D]."""
-    return rows.transpose(0, 1).flatten(1)
-
-
-def _apart(rows: Tensor, heads: int) -> Tensor:
-    """The way back."""
-    return rows.unflatten(1, (heads, -1)).transpose(0, 1)
 
 
 def _looked_up(normal: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Tokens coded by themselves: in groups of channels with a scale and a minimum (RotateKV's), or in block floating point."""
+"""Tokens coded by themselves: groups of channels with a scale and a minimum, or block floating point."""
 
 import torch
 from torch import Tensor
@@ -32,7 +32,6 @@ class TokenGroups(Plain):
 
     def code(self, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """Codes of all but the sinks, then those whole, and which they are."""
-        r, n = position.shape
         if not self.trait.sinks:
             (read_key, keys), (read_value, values) = self._coded(key), self._coded(value)
             return Coded(read_key, read_value, (*keys, *values))
@@ -40,7 +39,7 @@ class TokenGroups(Plain):
         read_key, read_value = key.half().float(), value.half().float()
         stored: list[Tensor] = []
         for rows, read in ((key, read_key), (value, read_value)):
-            others, tensors = self._coded(rows[~whole].reshape(r, -1, rows.shape[2]))
+            others, tensors = self._coded(rows[~whole].reshape(len(rows), -1, rows.shape[2]))
             read[~whole] = others.flatten(0, 1)
             stored += [*tensors, rows[whole].half()]
         return Coded(read_key, read_value, (*stored, whole.nonzero()[:, 1].to(torch.int32)))

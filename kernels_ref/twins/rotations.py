@@ -5,6 +5,7 @@ from torch import Tensor
 
 from kernels_ref.twins.encoding import AllChannels, Coded, Plain
 from kernels_ref.twins.hadamard import largest_block, rotated
+from kernels_ref.twins.one_row import by_head, joined
 from kernels_ref.twins.part import part_of
 from kernels_ref.twins.states import States, rotate
 from kvsim.traits.rotations import Hadamard
@@ -14,9 +15,9 @@ from kvsim.traits.rotations import Hadamard
 class Rotated(AllChannels):
     """All heads of a layer are there, in order, and hold the same tokens.
 
-    Channels of a layer are ordered by their sum over the calibration text (released code), then groups of `heads` heads'
-    worth of them are rotated. Values are rotated head by head. Where a group is no power of two, as many neighbours are
-    rotated together as are.
+    Channels of a layer are ordered by their sum over the calibration text (released code), then as many as `heads`
+    heads have are rotated together. Values are rotated head by head. Where a group is no power of two, the largest
+    block that divides it is rotated.
     """
 
     def prepare(self, states: States) -> None:
@@ -24,16 +25,18 @@ class Rotated(AllChannels):
         super().prepare(states)
         self.turns = states.turns
         seen = (self.setting.calibration or states).layers
-        self.orders = [_joined(layer.raw_keys).sum(0).argsort(stable=True) for layer in seen]
+        self.orders = [joined(layer.raw_keys).sum(0).argsort(stable=True) for layer in seen]
 
     def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """Rotated, coded, and turned back."""
         order, heads = self.orders[layer], len(key)
-        raw = _joined(rotate(key, position, self.turns, back=True))[:, order]
-        coded = quantizer.code(layer, _apart(rotated(raw, self._block(raw.shape[1])), heads), _by_head(value), position)
+        raw = joined(rotate(key, position, self.turns, back=True))[:, order]
+        coded = quantizer.code(
+            layer, by_head(rotated(raw, self._block(raw.shape[1])), heads), _rotated_heads(value), position
+        )
         read = torch.empty_like(raw)
-        read[:, order] = rotated(_joined(coded.key), self._block(raw.shape[1]))
-        return Coded(rotate(_apart(read, heads), position, self.turns), _by_head(coded.value), coded.tensors)
+        read[:, order] = rotated(joined(coded.key), self._block(raw.shape[1]))
+        return Coded(rotate(by_head(read, heads), position, self.turns), _rotated_heads(coded.value), coded.tensors)
 
     def _block(self, channels: int) -> int:
         """Channels that are rotated together, of a layer's."""
@@ -48,15 +51,5 @@ class Rotated(AllChannels):
         return (f"RotateKV: {block} channels are rotated together, not those of {heads} heads",)
 
 
-def _joined(rows: Tensor) -> Tensor:
-    """Rows [Hk, n, D] as [n, Hk x D]."""
-    return rows.transpose(0, 1).flatten(1)
-
-
-def _apart(rows: Tensor, heads: int) -> Tensor:
-    """The way back."""
-    return rows.unflatten(1, (heads, -1)).transpose(0, 1)
-
-
-def _by_head(rows: Tensor) -> Tensor:
+def _rotated_heads(rows: Tensor) -> Tensor:
     return rotated(rows, largest_block(rows.shape[2]))

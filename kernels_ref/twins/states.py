@@ -52,7 +52,7 @@ class LayerStates:
         """These positions and those that follow."""
         by_head = ("queries", "keys", "raw_keys", "values")
         parts = {name: torch.cat([getattr(self, name), getattr(after, name)], 1) for name in by_head}
-        for name in ("hidden", "before", "after"):
+        for name in ("hidden", "before", "after", "position"):
             both = getattr(self, name), getattr(after, name)
             parts[name] = None if any(part is None for part in both) else torch.cat(both)
         return LayerStates(**parts)

@@ -21,6 +21,10 @@ class Known:
     position: Tensor
     rows: tuple[Tensor, ...]
 
+    def same(self, key: Tensor, value: Tensor, position: Tensor) -> bool:
+        """Whether these rows are the known ones."""
+        return self.position.shape == position.shape and self.begins(key, value, position)
+
     def begins(self, key: Tensor, value: Tensor, position: Tensor) -> bool:
         """Whether these rows begin with the known ones."""
         n = self.position.shape[1]
@@ -61,6 +65,8 @@ class TokenWise(Plain):
         known = self._known.get(name)
         if known is None or not known.begins(key, value, position):
             made = self.rows(key, value, position)
+        elif known.position.shape == position.shape:
+            made = known.rows
         else:
             n = known.position.shape[1]
             new = self.rows(key[:, n:], value[:, n:], position[:, n:])

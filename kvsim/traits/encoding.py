@@ -37,6 +37,9 @@ class Quantizer(Trait):
     instructions = 0  # plain-core instructions to turn one stored element into an operand
     linear = True  # bytes are proportional to tokens
     joint = False  # whether `layer_bytes` is in use
+    predicts = (
+        False  # whether a layer is read through the one before: both keep the same tokens, in the model's channels
+    )
     copies = False  # each decode step copies the cache to append a token
     period = 1  # stored(n + period) >= stored(n)
 

@@ -41,6 +41,7 @@ class Paper:
     title: str
     arxiv: str = ""
     repo: str = ""
+    knob: str | tuple[str, ...] = ()  # the field that sets how much is stored (or read); several scale together
     above_full: str = ""  # what makes it store more than the full cache does at some length, if anything
     figures: ClassVar[Mapping[str, Figure]] = {}  # what its cost takes from data, as assumed
 
@@ -152,6 +153,9 @@ def _check(policy: Policy) -> None:
         raise UserError(f"{where}: heads keep different tokens, but are encoded together; combine others")
     if not retention.aligned and policy.sharing.aligned:
         raise UserError(f"{where}: layers keep different tokens, but share rows token by token; combine others")
+    plain = type(policy.sharing) is Sharing and type(policy.basis) is Basis
+    if policy.quantizer.predicts and not (retention.aligned and plain):
+        raise UserError(f"{where}: layers are predicted from each other, so they keep all channels of the same tokens")
     if retention.classes > 1 and policy.selection.selects:
         raise UserError(f"{where}: a selection among several classes of tokens is not modelled; combine others")
 

@@ -23,7 +23,7 @@ class TokenQuantizer(Quantizer):
     """Keys and values per token, in groups of `group` channels with an fp16 scale and minimum each.
 
     Attributes:
-        sinks: tokens of a sequence that stay at 16 bits: those of largest activations, each with its 32-bit slot number.
+        sinks: tokens that stay at 16 bits, those of largest activations, each with its 32-bit slot number.
         clip: what both ends of a group's range are scaled by.
     """
 

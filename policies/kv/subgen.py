@@ -25,6 +25,7 @@ class Subgen(Paper):
 
     title = "SubGen"
     arxiv = "2402.06082"
+    knob = ("recent", "rows")
     above_full = "weights of keys and rows"
     figures = MappingProxyType({"clusters": assumed(4.0, spread=0.5), "exponent": assumed(0.5, spread=0.3)})
 
