@@ -14,6 +14,7 @@ from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import LayerStates, States
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
+from kvsim.traits.draft import PromptCut
 from kvsim.traits.profile import Figure
 
 
@@ -33,9 +34,12 @@ class Even(Part):
         return counts
 
 
-@part_of(Budgeted)
+@part_of(Budgeted, PromptCut)
 class Evicting(AllStay):
-    """Budget x scorer x fate, at the prompt's end and every so many steps."""
+    """Budget x scorer x fate, at the prompt's end and every so many steps.
+
+    Of a prompt that was cut before it was read (SpecPC), all that was read fits.
+    """
 
     def __init__(self, trait: Budgeted, setting: Setting) -> None:
         super().__init__(trait, setting)

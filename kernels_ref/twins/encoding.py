@@ -92,12 +92,13 @@ def _largest(rows: Tensor) -> float:
     return max(1e-8, float(rows.abs().max()))
 
 
-def rounded(rows: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def rounded(rows: Tensor, bits: int, clip: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Uniform codes along the last dimension: (codes uint8, scale, minimum as fp16 [..., 1], what is read back).
 
-    scale = (max - min) / (2^bits - 1); x ~ minimum + scale * code (KIVI, arXiv:2402.02750, section 3).
+    scale = (max - min) / (2^bits - 1); x ~ minimum + scale * code (KIVI, arXiv:2402.02750, section 3). Both ends of a
+    group's range are scaled by `clip`.
     """
-    low, high = rows.amin(-1, keepdim=True), rows.amax(-1, keepdim=True)
+    low, high = clip * rows.amin(-1, keepdim=True), clip * rows.amax(-1, keepdim=True)
     minimum, scale = low.half(), ((high - low) / (2**bits - 1)).half()
     step = scale.float().clamp(min=1e-8)
     codes = ((rows - minimum.float()) / step).round().clamp(0, 2**bits - 1)

@@ -62,7 +62,7 @@ class Pairs(Apart):
         for first, second in self.later.items():
             far = unlikeness(*(Slots.of(at, states.layers[i].keys, states.layers[i].values) for i in (first, second)))
             low, high = far.min(), far.max()
-            shares.append(float((far > high - THRESHOLD * (high - low)).float().mean()))
+            shares.append(float((far > high - THRESHOLD * (high - low)).double().mean()))
         if not shares:
             return {}
         source = f"twin, {len(states)} tokens"

@@ -44,7 +44,7 @@ class AllStay(Part):
         return None
 
     def outlives(self, layer: int, slots: Slots, new: LayerStates, context: int) -> Tensor | None:
-        """[Hk, n, N]: slots that the new tokens' queries may see where some go before attention runs; None for all."""
+        """[Hk, n, N]: slots that the new tokens' queries may see where layers or steps differ; None for all."""
         return None
 
     def grown(self, layer: int, slots: Slots, new: LayerStates, seen: Attended, context: int) -> Slots:

@@ -12,6 +12,7 @@ from kvsim.cost.curves.decode import DecodeCurve
 from kvsim.cost.curves.gemm import GemmCurve
 from kvsim.cost.curves.grouped import GroupedGemmCurve
 from kvsim.cost.curves.paged import PagedDecodeCurve
+from kvsim.cost.curves.pairs import PairedTileCurve
 from kvsim.cost.curves.passes import PassCurve
 from kvsim.cost.curves.prefill import PrefillCurve
 from kvsim.cost.curves.queries import QueryTileCurve
@@ -26,6 +27,7 @@ CURVES: dict[str, type[Any]] = {  # a class of Ops has a form of its own name, k
     "paged_decode": PagedDecodeCurve,
     "attention_prefill": PrefillCurve,
     "query_tiles": QueryTileCurve,
+    "paired_tiles": PairedTileCurve,
     "all_reduce": AllReduceCurve,
     "copy": CopyCurve,
     "elementwise": PassCurve,

@@ -1,7 +1,7 @@
 """Seconds of steps by lane, priced from sums over the batch. What the engine calls; `step` shows the same by Op."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from kvsim.cost.streams import compiled_beside, compiled_streams, crowded, works
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped, slowed
 from kvsim.traits.trait import Chunk
+
+if TYPE_CHECKING:
+    from kvsim.cost.executed.step import Executed
 
 Ints = NDArray[np.int64]
 
@@ -56,6 +59,11 @@ class Pricer:
         self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
         self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
+        self.executed: Executed | None = None
+        if overheads.as_executed:
+            from kvsim.cost.executed.step import Executed
+
+            self.executed = Executed.of(layout, rates, overheads)
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -228,6 +236,12 @@ class Pricer:
         if chunks or decodes > self.launching.captured:  # kernels outside of graphs take the host no less
             least_s = self.launching.seconds(decodes + new, decodes > 0, chunks > 0)
             gpu = max(gpu, least_s) if isinstance(gpu, float) else np.maximum(gpu, least_s)
+        return self.overlapped(gpu, decodes, rows, chunk, slow)
+
+    def overlapped(
+        self, gpu: Num, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None, slow: float = 1.0
+    ) -> tuple[Num, Num]:
+        """(step, GPU) seconds, the step's with what its cache's lanes take beside."""
         if not self.units:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)

@@ -117,7 +117,8 @@ def simulate(
         memory.swap_room = swap_room
         if tiers and memory.cache:
             memory.tiers = tiers(number, memory.cache)
-        scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, exact or executor is not None)
+        singly = exact or executor is not None or pricer.executed is not None
+        scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, singly)
         several.append(kind(clock, scheduler, ledger, pricer, columns, number))
         several[-1].observers.extend(observers)
         if streams and (shared := streams(number)):

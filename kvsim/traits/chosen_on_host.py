@@ -16,13 +16,19 @@ class ChosenOnHost(Placement):
     """Rows rest in host DRAM, the index in HBM. Queries and positions go down, outputs and their weights come up.
 
     Attributes:
-        window: first and newest tokens that the chip holds too and attends to.
+        sinks, local: first and newest tokens that the chip holds too and attends to.
         numa_aware: each socket attends to the heads in its own memory.
     """
 
-    window: int
+    sinks: int
+    local: int
     numa_aware: bool = True
     home = DRAM
+
+    @property
+    def window(self) -> int:
+        """Tokens that the chip holds too."""
+        return self.sinks + self.local
 
     def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
         """Rows in DRAM; the index and the window in HBM."""

@@ -70,7 +70,8 @@ class InStorage(Placement):
 class OnHost(Placement):
     """The cache rests in host DRAM with hash tables beside it; processors attend to the tokens that collide (MagicPIG).
 
-    The chip keeps `dense_layers` whole layers, and of the others the `window` tokens that are always attended to.
+    The chip keeps `dense_layers` whole layers, and of the others the `sinks` first and `local` newest tokens, which are
+    always attended to.
 
     Attributes:
         bits, tables: SimHash bits of a table, and tables. sample: share of the tokens that a query head reads.
@@ -80,11 +81,17 @@ class OnHost(Placement):
     bits: int
     tables: int
     sample: float
-    window: int
+    sinks: int
+    local: int
     dense_layers: int
     numa_aware: bool = True
     threads: int = 0
     home = DRAM
+
+    @property
+    def window(self) -> int:
+        """Tokens that are always attended to."""
+        return self.sinks + self.local
 
     def _dense(self, geo: Geometry) -> int:
         return min(self.dense_layers, geo.model.layers)

@@ -261,7 +261,7 @@ class Layout:
 
     def prefill_limit(self, kind: LayerKind, group: int) -> int | None:
         """Keys that a prompt's token sees at most, in a head group of a kind."""
-        limits = (kind.window, self.policy.retention.prefill_limit(kind, group))
+        limits = (kind.window, self.policy.retention.prefill_limit(self.geo, kind, group))
         return min((limit for limit in limits if limit is not None), default=None)
 
     def reading(self, kind: LayerKind) -> list[tuple[int | None, LayerKind]]:
@@ -285,7 +285,8 @@ class Layout:
     def _limits(self) -> Ints:
         """The same for all groups [G]."""
         none = np.iinfo(np.int64).max
-        limits = [self.policy.retention.prefill_limit(kind, g) for kind in self.kinds for g in range(len(kind.heads))]
+        of = self.policy.retention.prefill_limit
+        limits = [of(self.geo, kind, g) for kind in self.kinds for g in range(len(kind.heads))]
         return np.array([none if limit is None else limit for limit in limits], np.int64)
 
     def _everywhere(self, tokens: Ints) -> Ints:

@@ -23,7 +23,7 @@ def plans(chip: str) -> list[Plan]:
         plan("attention_decode", "bf16", DECODE, "paged_decode"),
         plan("attention_decode", "fp8", DECODE, "paged_decode"),
         plan("attention_decode", "bf16", "SDPA cuDNN"),
-        plan("attention_prefill", "bf16", VARLEN, "query_tiles"),
+        plan("attention_prefill", "bf16", VARLEN, "paired_tiles"),
         plan("attention_prefill", "bf16", "SDPA cuDNN", "query_tiles"),
     ]
 

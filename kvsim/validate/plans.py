@@ -37,6 +37,10 @@ START: dict[str, dict[str, float]] = {
         "launch_s": 3e-6, "cta_s": 3e-6, "block_s": 1.5e-6, "tensor_share": 0.4, "pair_s": 1.2e-11, "masked": 0.5,
         "memory_share": 0.9, "exposed": 0.2, "tail": 0.2, "kv_passes": 1.3,
     },
+    "paired_tiles": {
+        "launch_s": 3e-6, "cta_s": 5e-7, "alone": 1.2, "tensor_share": 0.45, "pair_s": 3e-11, "masked": 0.8,
+        "memory_share": 0.9, "exposed": 0.2, "kv_passes": 1.3,
+    },
     "copy": {"start_s": 3e-6, "link_share": 0.85},
     "elementwise": {"launch_s": 2e-6, "memory_share": 0.85},
 }  # fmt: skip

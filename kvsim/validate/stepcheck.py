@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kvsim import find
+from kvsim.cost.executed.batch import SPENDS_S, Batch
 from kvsim.cost.op import Num
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
@@ -21,6 +22,7 @@ from kvsim.validate.steplog import FOLDER, StepRow, chips, column, read_steps
 
 SERVING = "executor"  # the preset whose overheads the executor has
 GRAPHED, UNGRAPHED = "graphs", "launched"
+TIMED_ALONE = 1500  # tokens up to which steps without a graph wait for their launches, and so for each other
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,29 @@ def _priced(hw: str, row: StepRow, lender: str) -> Priced:
         features = chunk if features is None else [a + b for a, b in zip(features, chunk, strict=True)]
         held += int(layout.allocated_while_prefilling(past + new)[1])
         end_s += pricer.prompt_end(past + new)
-    took = pricer.price(row.batch, ledger.tolist() if row.batch else (), features, len(row.chunks), end_s)[0]
+    rows = ledger.tolist() if row.batch else ()
+    if pricer.executed:
+        gpu_s = pricer.executed.seconds(_batch(pricer, row))
+        took = pricer.overlapped(gpu_s, row.batch, rows, features)[0]
+    else:
+        took = pricer.price(row.batch, rows, features, len(row.chunks), end_s)[0]
     sequences = row.batch + len(row.chunks)
     working = activation_bytes(layout, _sized(serving, row.batch + row.new, sequences))
     weights = int(layout.geo.model.weight_bytes / row.tp)
     return Priced(row, float(np.asarray(took).item()), held, weights + layout.static_bytes + working)
+
+
+def _batch(pricer: Pricer, row: StepRow) -> Batch:
+    """A row's step. Steps of few tokens were timed one by one, so that the chip had its full clock, others in series."""
+    layout, kept, read = pricer.layout, list[int](), 0.0
+    for count, context, prompt in row.decodes:
+        generated = max(1, context - prompt)
+        each = pricer.ledger_rows(context - generated, generated)[:, -1]
+        kept += [int(each[0]) // layout.geo.kv_heads] * count
+        read += 0.0 if layout.linear else count * float(each[1])
+    ends = tuple(new + past for new, past in row.chunks)
+    full_clock_s = SPENDS_S if row.batch + row.new <= TIMED_ALONE else 0.0
+    return Batch(tuple(kept), read, row.chunks, ends, full_clock_s, row.width_tokens)
 
 
 def _sized(serving: Serving, tokens: int, sequences: int) -> Serving:

@@ -42,5 +42,5 @@ class A2ats(Paper):
         """Codes of a prefix are shared with its rows. What was released masks scores instead; it saves nothing."""
         if fidelity == "published":
             return Traits()
-        placement = ChosenOnHost(self.sinks + self.local, self.numa_aware)
+        placement = ChosenOnHost(self.sinks, self.local, self.numa_aware)
         return Traits(selection=Codewords(self.codewords, self.share, self.window), placement=placement)
