@@ -26,11 +26,8 @@ class Duoattention(Paper):
     title = "DuoAttention"
     arxiv = "2410.10819"
     repo = "mit-han-lab/duo-attention"
-<<<<<<< HEAD
     knob = "full"
-=======
     figures = MappingProxyType({"retrieval_heads": assumed(1.0, spread=0.1)})
->>>>>>> main
 
     def __post_init__(self) -> None:
         require(0 <= self.full <= 1, f"full must be in [0, 1], but got {self.full}")
