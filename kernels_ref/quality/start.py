@@ -41,14 +41,10 @@ class Bench:
         self._read: dict[str, Prepared | Asking] = {}
         self._calibration: States | None = None
 
-    def sized(self, policy: str, budget: float | None) -> Sized:
-        """At the budget over a prompt, or as published."""
-        model = self.language.model
-        return (
-            as_published(policy, model, self.prompt)
-            if budget is None
-            else at_budget(policy, budget, model, self.prompt)
-        )
+    def sized(self, policy: str, budget: float | None, tokens: int = 0) -> Sized:
+        """At the budget over a prompt of `tokens` (as the texts'), or as published."""
+        model, tokens = self.language.model, tokens or self.prompt
+        return as_published(policy, model, tokens) if budget is None else at_budget(policy, budget, model, tokens)
 
     def row(self, policy: str, budget: float | None, text: str) -> Row:
         """Measure one policy on one text.
@@ -56,10 +52,12 @@ class Bench:
         Raises:
             UserError: it has no executable twin, or does not fit the model.
         """
-        sized, ready, trained = self.sized(policy, budget), self._ready(text), self._trained()
+        ready, trained = self._ready(text), self._trained()
         if isinstance(ready, Asking):
+            sized = self.sized(policy, budget, max(len(prompt) for prompt in ready.prompts))
             found, stored = retrieve(self.language, ready, sized.policy, self.seed, trained)
             return row(policy, budget, sized, text, ready.digest, found, stored)
+        sized = self.sized(policy, budget)
         scores, stored = score(self.language, ready, sized.policy, self.seed, trained)
         return row(policy, budget, sized, text, ready.passage.digest, scores, stored)
 
