@@ -53,11 +53,7 @@ class Pricer:
         self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
         self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
-        self.executed: Executed | None = None
-        if overheads.as_executed:
-            from kvsim.cost.executed.step import Executed
-
-            self.executed = Executed.of(layout, rates, overheads)
+        self.executed = _executed(layout, rates, overheads) if overheads.as_executed else None
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -270,6 +266,12 @@ class Pricer:
         """Seconds to swap a chip's cache out and in; nothing overlaps them."""
         ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
         return sum(latency_s + moved / bytes_per_s for (latency_s, bytes_per_s), moved in ways if moved)
+
+
+def _executed(layout: Layout, rates: Rates, overheads: Overheads) -> "Executed | None":
+    from kvsim.cost.executed.step import Executed
+
+    return Executed.of(layout, rates, overheads)
 
 
 def _merge(
