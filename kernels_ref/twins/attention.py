@@ -24,8 +24,8 @@ def attend(
 ) -> tuple[Tensor, Tensor]:
     """Outputs [H, n, Dv] and probabilities [H, n, N] of `queries` [H, n, D] over `keys` [Hk, N, D] and `values`.
 
-    `visible` [H or Hk or 1, n, N] says which; `bias` [H or Hk or 1, n or 1, N] is added to scores. `beside`: a term that
-    shares the softmax with the slots, as its output [H, n, Dv] and the log of its sum of exponentials [H, n].
+    `visible` [H or Hk or 1, n, N] says which; `bias` [H or Hk or 1, n or 1, N] is added to scores. `beside`: a term
+    that shares the softmax with the slots, as its output [H, n, Dv] and the log of its sum of exponentials [H, n].
     """
     heads, n, dim = queries.shape
     kv_heads, slots = keys.shape[:2]
