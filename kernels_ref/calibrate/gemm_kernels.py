@@ -58,7 +58,7 @@ def main(path: str) -> None:
         writer = csv.writer(file)
         writer.writerow((*COLUMNS, *about))
         for shape, kernels in itertools.zip_longest(shapes, found, fillvalue=[]):
-            names = " + ".join(name for name, _ in kernels)
+            names = " + ".join(name.partition("<")[0].removeprefix("void ") for name, _ in kernels)
             writer.writerow((*shape, short(sum(s for _, s in kernels)), len(kernels), names, *about.values()))
 
 

@@ -4,19 +4,18 @@ A paper names the field that sets its size (`knob`), or several that scale toget
 cost side, to the byte. A policy that keeps everything and reads a part of it is held to the bytes that a step reads.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from math import ceil
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from kernels_ref.quality.random_eviction import NAME, Random, random_policy
 from kvsim import find
-from kvsim.errors import UserError
 from kvsim.specs.model import Model
 from kvsim.traits.layout import Layout
-from kvsim.traits.policy import Paper, Policy, policy
+from kvsim.traits.policy import Paper, Policy, parameters, policy
 
 _STEPS = 1000  # of a share between 0 and 1
 
@@ -58,32 +57,31 @@ def at_budget(text: str, budget: float, model: Model, tokens: int) -> Sized:
     Of several parts the first that has a free knob is sized. Where even the smallest setting takes more, that one is
     given back, not `reached`; the same holds for a policy without a knob.
     """
-    alone = _sized(text, model, tokens)
     for index, part in enumerate(text.split("+")):
         knobs = _free_knobs(part)
         if not knobs:
             continue
-        settings = list(_settings(part, knobs, model, tokens))
+        settings = list(_settings(part, knobs, tokens))
         if not settings:
             continue
         texts = ["+".join([*text.split("+")[:index], one, *text.split("+")[index + 1 :]]) for one in settings]
         return _largest(texts, budget, model, tokens)
-    return Sized(alone.text, alone.policy, alone.share, alone.basis, alone.share <= budget)
+    alone = _sized(text, model, tokens)
+    return replace(alone, reached=alone.share <= budget)
 
 
 def _largest(texts: list[str], budget: float, model: Model, tokens: int) -> Sized:
-    """By bisection over settings whose bytes rise or fall."""
-    if _sized(texts[0], model, tokens).share > _sized(texts[-1], model, tokens).share:
+    """By bisection over settings whose bytes rise or fall. Where none takes more, the smallest that takes as much."""
+
+    def share(i: int) -> float:
+        return _sized(texts[i], model, tokens).share
+
+    if share(0) > share(len(texts) - 1):
         texts = texts[::-1]
-    low, high = 0, len(texts)  # texts[:low] fit
-    while low < high:
-        middle = (low + high) // 2
-        if _sized(texts[middle], model, tokens).share <= budget:
-            low = middle + 1
-        else:
-            high = middle
-    found = _sized(texts[max(0, low - 1)], model, tokens)
-    return Sized(found.text, found.policy, found.share, found.basis, found.share <= budget)
+    fit = bisect_right(range(len(texts)), budget, key=share)
+    chosen = bisect_left(range(fit), share(fit - 1), key=share) if fit == len(texts) else max(0, fit - 1)
+    found = _sized(texts[chosen], model, tokens)
+    return replace(found, reached=found.share <= budget)
 
 
 def _kind(part: str) -> type[Paper]:
@@ -93,36 +91,33 @@ def _kind(part: str) -> type[Paper]:
 
 def _free_knobs(part: str) -> tuple[str, ...]:
     """Fields that set the size of a part, unless the text sets one of them itself."""
-    knob: str | tuple[str, ...] = getattr(_kind(part), "knob", ())
+    knob = _kind(part).knob
     knobs = (knob,) if isinstance(knob, str) else knob
     given = {pair.split("=")[0] for pair in part.split(":")[1:]}
     return () if given & set(knobs) else knobs
 
 
-def _settings(part: str, knobs: tuple[str, ...], model: Model, tokens: int) -> Iterator[str]:
+def _settings(part: str, knobs: tuple[str, ...], tokens: int) -> Iterator[str]:
     """Valid texts of a part over all values of its main knob, rising; the other knobs in proportion, as published."""
-    kind = _kind(part)
-    published: dict[str, Any] = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
-    main, whole = published[knobs[0]], isinstance(published[knobs[0]], int)
-    most = max(2 * tokens, ceil(2 * main)) if whole else _STEPS
+    kind, pairs = _kind(part), part.split(":")[1:]
+    paper: Any = parameters(kind, pairs, f"policy {part!r}")
+    published = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    main = published[knobs[0]]
+    whole = isinstance(main, int)
+    most = max(2 * tokens, 2 * main) if whole else _STEPS
     for i in range(most + 1):
         value = i if whole else i / _STEPS
         scaled = {name: _like(published[name], published[name] * value / main) for name in knobs[1:]}
-        text = ":".join([part, *(f"{name}={each}" for name, each in {knobs[0]: value, **scaled}.items())])
-        if _valid(text):
-            yield text
+        values = {knobs[0]: value, **scaled}
+        try:
+            replace(paper, **values)
+        except ValueError:
+            continue
+        yield ":".join([part, *(f"{name}={each}" for name, each in values.items())])
 
 
 def _like(published: float | int, value: float) -> float | int:
     return round(value) if isinstance(published, int) else round(value, 4)
-
-
-def _valid(text: str) -> bool:
-    try:
-        named(text)
-    except UserError:
-        return False
-    return True
 
 
 def _sized(text: str, model: Model, tokens: int) -> Sized:

@@ -1,7 +1,7 @@
 """The baseline below all methods: every kv head keeps a random share of the prompt. Of quality alone, no paper's."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ class Random(Paper):
     keep: float = 0.5
 
     title = "random eviction"
-    knob: ClassVar[str] = "keep"
+    knob = "keep"
 
     def __post_init__(self) -> None:
         require(0 < self.keep <= 1, f"keep must be in (0, 1], but got {self.keep}")

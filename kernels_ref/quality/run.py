@@ -1,7 +1,7 @@
 """One policy on one text: the prompt is read once for all policies, then each compresses it and goes on."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from kernels_ref.quality.loop import BLOCK_TOKENS, Loop
 from kernels_ref.quality.measures import Scores
 from kernels_ref.quality.needles import FACTS, Asked, asked, document, second
 from kernels_ref.quality.recorder import Reading, Recorder
-from kernels_ref.quality.texts import Passage
+from kernels_ref.quality.texts import Passage, digest
 from kernels_ref.twins.cache import begin
 from kernels_ref.twins.states import States
 from kvsim.traits.policy import Policy
@@ -38,6 +38,11 @@ class Asking:
 
     prompts: tuple[States, ...]
     facts: tuple[Asked, ...]
+
+    @property
+    def digest(self) -> str:
+        """Tells apart what was read."""
+        return digest((*(tuple(one.tokens.tolist()) for one in self.prompts), self.facts))
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,3 @@ def _stored(cache: Any, prompt: States) -> Stored:
     kept = [len(head) for layer in cache.kept() for head in layer]
     share = sum(found.values()) / (prompt.model.kv_bytes_per_token * len(prompt))
     return Stored(found, share, sum(kept) / len(kept), dict(cache.seen), tuple(cache.notes))
-
-
-Progress = Callable[[int, int], None]

@@ -77,7 +77,12 @@ class Passage:
     @property
     def digest(self) -> str:
         """Tells apart what was read."""
-        return hashlib.sha256(repr((self.prompt, self.following)).encode()).hexdigest()[:8]
+        return digest((self.prompt, self.following))
+
+
+def digest(ids: object) -> str:
+    """Of tuples of ids: eight hexadecimal digits."""
+    return hashlib.sha256(repr(ids).encode()).hexdigest()[:8]
 
 
 def passage(language: Language, name: str, prompt: int = PROMPT_TOKENS, new: int = NEW_TOKENS) -> Passage:

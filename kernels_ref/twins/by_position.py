@@ -13,15 +13,16 @@ class ByPosition:
 
     def __init__(self) -> None:
         self._table: Tensor | None = None
-        self._known = torch.zeros(0, 0, dtype=torch.bool)
+        self._known: Tensor | None = None
 
     def of(self, rows: Slots, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Of each slot; nothing in particular of empty ones."""
         at = rows.position.clamp(min=0)
         size = int(at.max()) + 1 if at.numel() else 0
-        if size > self._known.shape[1]:
+        if self._known is None or size > self._known.shape[1]:
             grown = torch.zeros(len(at), size + size // 4 + 64, dtype=torch.bool, device=at.device)
-            grown[:, : self._known.shape[1]] = self._known
+            if self._known is not None:
+                grown[:, : self._known.shape[1]] = self._known
             self._known = grown
         new = (rows.valid & ~self._known.gather(1, at)).any(0).nonzero()[:, 0]
         if len(new) or self._table is None:

@@ -68,11 +68,9 @@ def probabilities(queries: Tensor, keys: Tensor, valid: Tensor) -> Tensor:
 
 
 def top(scores: Tensor, many: Tensor) -> Tensor:
-    """[R, n, N]: the `many` [R, n or 1] highest of each row; of equal scores the earlier."""
-    width = int(many.max())
-    if width >= scores.shape[2]:
-        width = scores.shape[2]
-    order = scores.argsort(dim=2, descending=True, stable=True)[:, :, :width]
+    """[R, n, N]: the `many` [R, n or 1] highest of each row."""
+    width = min(int(many.max()), scores.shape[2])
+    order = scores.topk(width, dim=2).indices
     wanted = (torch.arange(width, device=scores.device) < many[..., None]).expand(order.shape)
     found = torch.zeros_like(scores, dtype=torch.bool)
     return found.scatter(2, order, wanted)

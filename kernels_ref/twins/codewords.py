@@ -64,7 +64,7 @@ class ScoredByCode(Choosing):
         counts, (words, root) = rows.counts, self.books[layer]
         codes, n = self.codes(layer, rows), queries.shape[1]
         at = int(rows.position.max()) + 1 + torch.arange(n)
-        far = torch.full((n,), self.trait.window)
+        far = torch.full((n,), min(self.trait.window, len(self.turns[0]) - 1))
         asked = rotate(self._unrotated(queries, at.clamp(max=len(self.turns[0]) - 1)), far, self.turns)
         asked = grouped(asked, len(counts)).sum(1)
         scores = torch.linalg.solve_triangular(root, asked.transpose(1, 2), upper=False).transpose(1, 2)
@@ -92,4 +92,5 @@ class ScoredByCode(Choosing):
 
 def _nearest(keys: Tensor, words: Tensor) -> Tensor:
     """[Hk, n]: for each of `keys` [Hk, n, D] the codeword [Hk, C, D] at the least distance."""
-    return (words.square().sum(2)[:, None] - 2 * keys @ words.transpose(1, 2)).argmin(2)
+    sizes, turned = words.square().sum(2)[:, None], words.transpose(1, 2)
+    return torch.cat([torch.baddbmm(sizes, part, turned, alpha=-2).argmin(2) for part in keys.split(256, 1)], 1)

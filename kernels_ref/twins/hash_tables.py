@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,17 +34,18 @@ class Sampled(OnChip):
         super().__init__(trait, setting)
         layers, dense = setting.model.layers, min(trait.dense_layers, setting.model.layers)
         self.dense = {i * layers // dense for i in range(dense)} if dense else set[int]()
-        shape = trait.tables * trait.bits, setting.model.head_dim
+        shape = trait.bits, trait.tables, setting.model.head_dim
         self.planes = torch.randn(*shape, generator=setting.generator(0))
-        self.powers = 2 ** torch.arange(trait.bits)
         self._middle: dict[int, Tensor] = {}
         self._hashes = [ByPosition() for _ in range(layers)]
         self._tables: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
 
     def _hashed(self, rows: Tensor) -> Tensor:
         """Hashes [..., tables] of rows [..., D], int32."""
-        signs = (rows @ self.planes.T > 0).unflatten(-1, (self.trait.tables, self.trait.bits))
-        return (signs * self.powers).sum(-1).int()
+        found = torch.zeros(*rows.shape[:-1], self.trait.tables, dtype=torch.int32, device=rows.device)
+        for bit, planes in enumerate(self.planes.to(rows.device)):
+            found += (rows @ planes.T > 0).int() << bit
+        return found
 
     def _sorted(self, layer: int, rows: Slots, newest: int) -> tuple[Tensor, Tensor]:
         """(hashes, slots) [Hk, tables, m], rising by hash; of all rows but at most the `newest` last ones."""
@@ -57,9 +59,11 @@ class Sampled(OnChip):
                 return known[1], known[2]
         hashes = self._hashes[layer].of(rows, lambda key, _: self._hashed(key - middle))
         hashes = torch.where(rows.valid[..., None], hashes, 1 << self.trait.bits)  # behind all buckets
-        by_hash = hashes.transpose(1, 2).sort(dim=2, stable=True)
-        self._tables[layer] = at, by_hash.values.contiguous(), by_hash.indices
-        return by_hash.values, by_hash.indices
+        slots = torch.arange(hashes.shape[1], device=hashes.device)
+        both = (hashes.transpose(1, 2).contiguous().long() << 32 | slots).cpu().numpy()
+        by_hash = torch.from_numpy(np.sort(both, axis=2)).to(hashes.device)  # many times as fast as torch's own sort
+        self._tables[layer] = at, *(found := ((by_hash >> 32).int(), by_hash & 0xFFFFFFFF))
+        return found
 
     def chosen(self, layer: int, queries: Tensor, slots: Slots) -> Tensor | None:
         """What is added to scores [H, n, N]."""
@@ -73,10 +77,10 @@ class Sampled(OnChip):
         """Minus the log of its chance for a sampled token, 0 for one that is always read, -inf for others."""
         heads, n = queries.shape[:2]
         exact = self._exact(rows).repeat_interleave(heads // len(rows.key), 0)[:, None]
-        sampled = self.collisions(layer, queries, rows) >= LEAST
-        chance = self._chance(queries, rows.key - self._middle[layer])
-        found = torch.where(sampled, -chance.log(), -torch.inf)
-        return torch.where(exact, 0.0, found.reshape(heads, n, -1))
+        sampled = ((self.collisions(layer, queries, rows) >= LEAST) & ~exact).nonzero(as_tuple=True)
+        found = torch.where(exact, 0.0, -torch.inf).repeat(1, n, 1)
+        found[sampled] = -self.chance(self._cosines(queries, rows.key - self._middle[layer])[sampled]).log()
+        return found
 
     def _exact(self, rows: Slots) -> Tensor:
         order = torch.arange(rows.position.shape[1], device=rows.position.device)
@@ -97,14 +101,17 @@ class Sampled(OnChip):
         query = which // (tables * each) * each + which % each
         return torch.bincount(query * many + found, minlength=heads * n * many).reshape(heads, n, many)
 
-    def _chance(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Chance [H, n, N] that a key collides in at least two tables."""
+    def _cosines(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """[H, n, N], of queries and centred keys."""
         unit = torch.nn.functional.normalize
         cosine = grouped(unit(queries, dim=-1), len(keys)) @ unit(keys, dim=-1)[:, None].transpose(2, 3)
-        once = (1 - cosine.clamp(-1, 1).arccos() / torch.pi).double() ** self.trait.bits
+        return cosine.flatten(0, 1).clamp(-1, 1)
+
+    def chance(self, cosine: Tensor) -> Tensor:
+        """Chance that a key at such an angle collides in at least two tables (equation of section 4.2)."""
+        once = (1 - cosine.double().arccos() / torch.pi) ** self.trait.bits
         none = (1 - once) ** (self.trait.tables - 1)
-        chance = 1 - none * (1 - once) - self.trait.tables * once * none
-        return chance.clamp(min=1e-12).float().flatten(0, 1)
+        return (1 - none * (1 - once) - self.trait.tables * once * none).clamp(min=1e-12).float()
 
     def measure(self, states: States) -> Mapping[str, Figure]:
         """Share of the tokens that one of the prompt's last queries samples."""

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels_ref.twins.attention import by_kv_head
+from kernels_ref.twins.attention import by_kv_head, column_sums
 from kernels_ref.twins.budgeted import Even
 from kernels_ref.twins.part import Setting, part_of
-from kernels_ref.twins.probes import attention, equal_to, last_rows, mass_on, spread_rows
+from kernels_ref.twins.probes import attention, equal_to, last_rows, mass_on
 from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import LayerStates, States
 from kvsim.traits.head_budgets import HeadRules, HeadShares
@@ -65,7 +65,7 @@ class ByImportance(ByNeed):
         text = self.setting.calibration or states
         rows = last_rows(len(text) - 1, text.tokens.device)
         masks = equal_to(text.tokens[rows + 1], text.tokens, rows)
-        each = [by_kv_head(mass_on(attention(x, rows), masks), x.keys.shape[0]) for x in text.layers]
+        each = [mass_on(attention(x, rows), masks).reshape(x.keys.shape[0], -1).mean(1) for x in text.layers]
         return torch.stack(each) + 1e-6
 
     def notes(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class ByRule(ByNeed):
     def found(self, states: States) -> Tensor:
         """The whole part is how many rules are cheaper than a head's."""
         if self.trait.recovery:
-            return torch.stack([self._recovered(layer, states) for layer in states.layers])
+            return torch.stack([self._recovered(i, layer, states) for i, layer in enumerate(states.layers)])
         return self._retrieval(self.setting.calibration or states)
 
     def _retrieval(self, text: States) -> Tensor:
@@ -121,16 +121,17 @@ class ByRule(ByNeed):
         best = torch.maximum(*found).reshape(len(shown), text.model.cache_heads, -1).amax(2)
         return torch.where(best >= 1, 1 + best / (1 + best.max()), best / (1 + best.max()))
 
-    def _recovered(self, layer: LayerStates, states: States) -> Tensor:
+    def _recovered(self, i: int, layer: LayerStates, states: States) -> Tensor:
         """FastGen (arXiv:2310.01801, algorithm 1): [Hk], by the cheapest rule that recovers enough attention.
 
-        Of 256 queries, mean over the query heads of a kv head.
+        Of the last 256 queries, which are what decoding goes on with; mean over the query heads of a kv head.
         """
         heads, total, rules = layer.keys.shape[0], layer.keys.shape[1], self.trait.rules
-        rows, at = spread_rows(total, states.tokens.device), torch.arange(total, device=states.tokens.device)
+        rows, at = last_rows(total, states.tokens.device), torch.arange(total, device=states.tokens.device)
         shown = attention(layer, rows).reshape(heads, -1, len(rows), total)
         special, marks = at < rules[-1].sinks, self._marks(states)
-        sums = shown.sum((1, 2)).masked_fill(special | marks, -1.0)
+        known = self.setting.memory[f"column sums {i}"] = column_sums(layer.queries, layer.keys)
+        sums = by_kv_head(known, heads).masked_fill(special | marks, -1.0)
         heavy, window = self._rooms(total)
         strong = torch.zeros_like(sums, dtype=torch.bool).scatter_(1, sums.topk(min(heavy, total)).indices, True)
         some = [special.expand(heads, -1), (special | marks).expand(heads, -1), special | marks | strong]

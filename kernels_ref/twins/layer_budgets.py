@@ -8,6 +8,7 @@ from torch import Tensor
 from kernels_ref.twins.attention import column_sums, last_probabilities
 from kernels_ref.twins.budgeted import Even
 from kernels_ref.twins.part import part_of
+from kernels_ref.twins.probes import last_rows, residual
 from kernels_ref.twins.states import LayerStates, States
 from kvsim.errors import UserError
 from kvsim.traits.budgets import LayerShares, LowLayers, Pyramid
@@ -74,15 +75,20 @@ class ByAttention(Even):
 
 @part_of(LowLayers)
 class ByCosine(Even):
-    """SqueezeAttention (arXiv:2404.04793, algorithm 1): the cluster of layers whose attention turns tokens least."""
+    """SqueezeAttention (arXiv:2404.04793, algorithm 1): the cluster of layers whose attention turns tokens least.
+
+    Mean cosine of the residual stream before and after, of the prompt's last 256 tokens.
+    """
 
     def measure(self, states: States) -> Mapping[str, Figure]:
         """1 for the layers of the cluster whose residual stream turns least."""
         cosines = []
-        for layer in states.layers:
-            if layer.before is None or layer.after is None:
-                raise UserError("squeezeattention: states must hold the residual stream before and after attention")
-            cosines.append(torch.cosine_similarity(layer.before, layer.after, dim=-1).mean())
+        rows = last_rows(len(states), states.tokens.device)
+        for i, layer in enumerate(states.layers):
+            after = residual(states, i, rows)
+            if layer.before is None or after is None:
+                raise UserError("squeezeattention: states must hold the residual stream around each layer's attention")
+            cosines.append(torch.cosine_similarity(layer.before[rows], after, dim=-1).mean())
         low = clusters(torch.stack(cosines).double(), 3)
         flags = (low == low.max()).double()
         return {self.setting.name_of(self.trait.figure): Figure(tuple(flags.tolist()), 0.0, SOURCE)}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from kernels_ref.twins.attention import attend, causal
-from kernels_ref.twins.states import LayerStates
+from kernels_ref.twins.states import LayerStates, States
 
 QUERIES = 256  # that speak for a text
 
@@ -12,11 +12,6 @@ QUERIES = 256  # that speak for a text
 def last_rows(total: int, device: torch.device, queries: int = QUERIES) -> Tensor:
     """Positions of a text's last queries."""
     return torch.arange(max(0, total - queries), total, device=device)
-
-
-def spread_rows(total: int, device: torch.device, queries: int = QUERIES) -> Tensor:
-    """Positions of queries all over a text."""
-    return torch.linspace(0, total - 1, min(queries, total), device=device).round().long()
 
 
 def attention(layer: LayerStates, rows: Tensor) -> Tensor:
@@ -39,3 +34,16 @@ def mass_on(shown: Tensor, masks: Tensor) -> Tensor:
     if not some.any():
         return shown.new_zeros(shown.shape[0])
     return (shown * masks).sum(2)[:, some].mean(1)
+
+
+def residual(states: States, i: int, rows: Tensor) -> Tensor | None:
+    """[n, hidden]: the residual stream behind a layer's attention at `rows` [n], where states can say."""
+    layer = states.layers[i]
+    if layer.after is not None:
+        return layer.after[rows]
+    if layer.before is None or not states.projections:
+        return None
+    shown = attention(layer, rows)
+    out = shown.reshape(layer.values.shape[0], -1, shown.shape[2]) @ layer.values
+    out = out.reshape(shown.shape[0], len(rows), -1).transpose(0, 1).flatten(1)
+    return layer.before[rows] + out @ states.projections[i].output.T

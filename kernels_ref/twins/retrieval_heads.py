@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kernels_ref.twins.attention import Attended
 from kernels_ref.twins.part import part_of
-from kernels_ref.twins.probes import attention, last_rows
+from kernels_ref.twins.probes import attention, last_rows, residual
 from kernels_ref.twins.retention import AllStay
 from kernels_ref.twins.slots import Slots, best
 from kernels_ref.twins.states import LayerStates, States
@@ -64,7 +64,8 @@ class Retrieval(AllStay):
             off = torch.einsum("hnd,ohd->hno", off, weights).reshape(kv_heads, -1, len(rows), output.shape[0]).sum(1)
         else:
             off = off.reshape(kv_heads, -1, len(rows), off.shape[-1]).flatten(0, 1)
-        scale = 1.0 if layer.after is None else layer.after[rows].square().sum(1).mean()
+        stream = residual(text, i, rows)
+        scale = 1.0 if stream is None else stream.square().sum(1).mean()
         return (off.square().sum(-1).mean(1) / scale).reshape(kv_heads, -1).sum(1)
 
     def end(self, states: States) -> list[Slots]:

@@ -89,7 +89,7 @@ class NearestSentences(Choosing):
         """16-bit means, and the first row of each sentence, int32."""
         means, found, many = self.means(layer, packed(slots)[0])
         begins = torch.searchsorted(
-            found.clamp(min=0).cummax(1).values, torch.arange(means.shape[1]).expand(len(found), -1)
+            found.clamp(min=0).cummax(1).values, torch.arange(means.shape[1]).repeat(len(found), 1)
         )
         return [x[: int(n)] for both in zip(means.half(), begins.int(), many, strict=True) for x, n in
                 ((both[0], both[2]), (both[1], both[2]))]  # fmt: skip

@@ -61,7 +61,7 @@ class Atoms(Fitted):
         """Rows as read back, indices and numbers of levels [R, n, atoms]."""
         flat = rows.flatten(0, 1)
         index, weights, left = self._pursued(flat, *book)
-        shape = (*rows.shape[:2], -1)
+        shape = (*rows.shape[:2], self.trait.atoms)
         return (flat - left).reshape(rows.shape), index.reshape(shape), weights.reshape(shape)
 
     def _pursued(self, rows: Tensor, atoms: Tensor, book: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

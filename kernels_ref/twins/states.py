@@ -48,6 +48,15 @@ class LayerStates:
         at = torch.arange(self.keys.shape[1], device=self.keys.device) if self.position is None else self.position
         return _rows(replace(self, position=at), index)
 
+    def join(self, after: "LayerStates") -> "LayerStates":
+        """These positions and those that follow."""
+        by_head = ("queries", "keys", "raw_keys", "values")
+        parts = {name: torch.cat([getattr(self, name), getattr(after, name)], 1) for name in by_head}
+        for name in ("hidden", "before", "after", "position"):
+            both = getattr(self, name), getattr(after, name)
+            parts[name] = None if any(part is None for part in both) else torch.cat(both)
+        return LayerStates(**parts)
+
 
 def _rows(layer: LayerStates, which: slice | Tensor) -> LayerStates:
     parts = {name: getattr(layer, name)[:, which] for name in ("queries", "keys", "raw_keys", "values")}
@@ -55,15 +64,6 @@ def _rows(layer: LayerStates, which: slice | Tensor) -> LayerStates:
         whole = getattr(layer, name)
         parts[name] = None if whole is None else whole[which]
     return LayerStates(**parts)
-
-    def join(self, after: "LayerStates") -> "LayerStates":
-        """These positions and those that follow."""
-        by_head = ("queries", "keys", "raw_keys", "values")
-        parts = {name: torch.cat([getattr(self, name), getattr(after, name)], 1) for name in by_head}
-        for name in ("hidden", "before", "after"):
-            both = getattr(self, name), getattr(after, name)
-            parts[name] = None if any(part is None for part in both) else torch.cat(both)
-        return LayerStates(**parts)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from kernels_ref.twins.states import LayerStates, States, rotate
 from kvsim.traits.chunk_eviction import RetainingHeads
 from kvsim.traits.scorers import TrainedHeads
 
-RIDGE = 1e-2  # of the mean square of hidden units
+RIDGE = 1e-3  # of the mean square of hidden units
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Retaining(Positions):
 
     def _fitted(self, i: int, layer: LayerStates) -> Head:
         rows, target = self._rows(layer, 0), _later(layer)
-        scale = rows.square().mean(0).sqrt().clamp(min=1e-6) * rows.shape[1] ** 0.5
+        scale = rows.square().mean().sqrt().clamp(min=1e-6) * rows.shape[1] ** 0.5
         drawn = torch.randn(rows.shape[1], int(self.trait.hidden), generator=self.setting.generator(i)).to(rows)
-        first, offset = drawn / scale[:, None], target.mean(0)
+        first, offset = drawn / scale, target.mean(0)
         units = torch.nn.functional.silu(rows @ first)
         penalty = RIDGE * len(rows) * units.square().mean()
         if len(rows) < units.shape[1]:  # the smaller of two equal systems

@@ -141,8 +141,8 @@ class Replica:
                 end_s += pricer.prompt_end(seq.tokens)
         slow = self._streaming.slow(now_s) if self._streaming else 1.0
         if pricer.executed:
-            gpu_s = pricer.executed.seconds(self._batch(plan, now_s))
-            work_s, gpu_s = pricer.overlapped(gpu_s, decodes, rows, chunk, slow)
+            took_s = pricer.executed.seconds(self._each(plan, now_s))
+            work_s, gpu_s = pricer.overlapped(took_s, decodes, rows, chunk, slow)
         else:
             work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s, slow)
         cpu_s, gap_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks)), self._gap_s
@@ -161,7 +161,7 @@ class Replica:
             ends[1] = float(work_s if isinstance(work_s, float) else work_s[0]) + cpu_s + gap_s  # type: ignore[index]
         return Span(plan, now_s, np.add.accumulate(ends)[1:], gpu_s, steps, rows, chunk)
 
-    def _batch(self, plan: Plan, now_s: float) -> Batch:
+    def _each(self, plan: Plan, now_s: float) -> Batch:
         """A plan's single step, sequence by sequence."""
         scheduler, layout = self.scheduler, self.pricer.layout
         step, heads = scheduler.step, layout.geo.kv_heads

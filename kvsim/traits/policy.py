@@ -41,6 +41,7 @@ class Paper:
     title: str
     arxiv: str = ""
     repo: str = ""
+    knob: str | tuple[str, ...] = ()  # the field that sets how much is stored (or read); several scale together
     above_full: str = ""  # what makes it store more than the full cache does at some length, if anything
     figures: ClassVar[Mapping[str, Figure]] = {}  # what its cost takes from data, as assumed
 

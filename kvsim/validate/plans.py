@@ -23,7 +23,7 @@ START: dict[str, dict[str, float]] = {
     },
     "paged_decode": {
         "launch_s": 4e-6, "cta_s": 1e-6, "block_s": 7e-7, "small_block_s": 1.5e-6, "memory_share": 0.92,
-        "exposed": 0.15, "merge_s": 1.3e-6, "split_s": 3e-8,
+        "exposed": 0.15, "load_bytes_per_clock": 20.0, "merge_s": 1.3e-6, "split_s": 3e-8,
     },
     "tile_gemm": {
         "launch_s": 2e-6, "wave_s": 1e-6, "split_s": 2.5e-6, "merge_bytes_per_clock": 20.0, "tensor_share": 0.98,

@@ -29,6 +29,7 @@ class A2ats(Paper):
     title = "A2ATS"
     arxiv = "2502.12665"
     repo = "junhuihe-hjh/A2ATS"
+    knob = "share"
     above_full = "a code of each key"
 
     def __post_init__(self) -> None:

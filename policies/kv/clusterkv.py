@@ -31,6 +31,7 @@ class Clusterkv(Paper):
     title = "ClusterKV"
     arxiv = "2412.03213"
     repo = "sjtu-zhao-lab/ClusterKV"
+    knob = "budget"
     above_full = "centroids, and the cluster of each token"
     figures = MappingProxyType({"misses": assumed(0.37, spread=0.3)})  # of what the step before had not chosen
 

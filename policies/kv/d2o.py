@@ -28,6 +28,7 @@ class D2o(Paper):
     title = "D2O"
     arxiv = "2406.13035"
     repo = "AIoT-MLSys-Lab/D2O"
+    knob = ("heavy", "recent")
     above_full = "a score for each slot, and thresholds"
     figures = MappingProxyType(
         {"layer_density": assumed(1.4, 1.1, 0.8, 0.7, spread=0.2), "merged_tokens": assumed(0.5, spread=0.3)}

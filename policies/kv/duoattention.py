@@ -26,6 +26,7 @@ class Duoattention(Paper):
     title = "DuoAttention"
     arxiv = "2410.10819"
     repo = "mit-han-lab/duo-attention"
+    knob = "full"
     figures = MappingProxyType({"retrieval_heads": assumed(1.0, spread=0.1)})
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ class ElasticCache(Paper):
     title = "Elastic Cache"
     arxiv = "2407.18121"
     repo = "liuzuyan/ElasticCache"
+    knob = "ratio"
 
     def __post_init__(self) -> None:
         require(0 <= self.ratio < 1, f"ratio must be in [0, 1), but got {self.ratio}")

@@ -30,6 +30,7 @@ class Ems(Paper):
 
     title = "EMS"
     arxiv = "2412.08521"
+    knob = "budget"
     above_full = "two scores for each slot"
     figures = MappingProxyType({"merged_tokens": assumed(0.5, spread=0.3)})
 

@@ -26,6 +26,7 @@ class Razorattention(Paper):
 
     title = "RazorAttention"
     arxiv = "2407.15891"
+    knob = "least"
     figures = MappingProxyType({"retrieval_heads": assumed(0.15, 0.85, spread=0.1)})
 
     def __post_init__(self) -> None:

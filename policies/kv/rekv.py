@@ -28,6 +28,7 @@ class Rekv(Paper):
     title = "ReKV"
     arxiv = "2503.00540"
     repo = "Becomebright/ReKV"
+    knob = "frames"
     above_full = "mean keys of frames"
 
     def __post_init__(self) -> None:

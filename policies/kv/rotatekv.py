@@ -25,6 +25,7 @@ class Rotatekv(Paper):
     title = "RotateKV"
     arxiv = "2501.16383"
     repo = "ZunhaiSu/RotateKV"
+    knob = "bits"
 
     def __post_init__(self) -> None:
         require(self.bits in (2, 3, 4), f"bits must be 2, 3 or 4, but got {self.bits}")

@@ -25,6 +25,7 @@ class Zeromerge(Paper):
     title = "ZeroMerge"
     arxiv = "2503.10714"
     repo = "SusCom-Lab/ZeroMerge"
+    knob = "keep"
     above_full = "a score and a weight for each slot"
 
     def __post_init__(self) -> None:

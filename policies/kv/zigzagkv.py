@@ -23,6 +23,7 @@ class Zigzagkv(Paper):
 
     title = "ZigZagKV"
     arxiv = "2412.09036"
+    knob = "keep"
     figures = MappingProxyType({"layer_uncertainty": assumed(1.5, 1.0, 0.5, 1.0, spread=0.3)})
 
     def __post_init__(self) -> None:

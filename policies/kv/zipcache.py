@@ -25,6 +25,7 @@ class Zipcache(Paper):
     title = "ZipCache"
     arxiv = "2405.14256"
     repo = "ThisisBillhe/ZipCache"
+    knob = "salient"
     above_full = "scales of channels, of few tokens, and scores"
 
     def __post_init__(self) -> None:

@@ -25,7 +25,8 @@ class PagedDecodeCurve:
     """One query token a sequence over pages of 16 tokens; the query heads that share a kv head are one tile.
 
     CTAs come in waves of as many as the SMs hold. A block of keys takes a CTA at least `block_s`, and longer where all
-    CTAs of its wave together exceed HBM's bandwidth: a last, partial wave is not faster for being alone.
+    CTAs of its wave together exceed HBM's bandwidth. Several CTAs of one length on an SM end together, and the SM is
+    filled again: those left for a last wave keep few SMs busy, each at what one SM can load.
 
     Attributes:
         launch_s: the kernel's ramp and drain.
@@ -34,6 +35,7 @@ class PagedDecodeCurve:
             tiles of which an SM holds several.
         memory_share: of HBM bandwidth.
         exposed: share of the shorter of a block's latency and its HBM traffic that the longer does not hide.
+        load_bytes_per_clock: keys and values that one SM takes in, of several CTAs.
         merge_s, split_s: the second kernel that adds up splits, and for each split of a row.
     """
 
@@ -43,6 +45,7 @@ class PagedDecodeCurve:
     small_block_s: float
     memory_share: float
     exposed: float
+    load_bytes_per_clock: float
     merge_s: float
     split_s: float
 
@@ -74,7 +77,10 @@ class PagedDecodeCurve:
         partial = 8.0 * batch * heads * (dim + 1) * parts / bytes_per_s
         latency = latency + np.where(parts > 1, self.merge_s + self.split_s * parts + partial, 0)
         first = [whole * each * block_s, whole * each * traffic_s]
-        return latency, first, [(waves > whole) * each * block_s, (waves - whole) * each * traffic_s]
+        left = waves - whole
+        loads_s = resident * keys * 2 * dim * width / (self.load_bytes_per_clock * chip.clock)
+        last = np.maximum(left * traffic_s, np.where((whole > 0) & (left > 0) & (resident > 1), loads_s, 0))
+        return latency, first, [(left > 0) * each * block_s, each * last]
 
 
 def tile(width: float, rows: Floats, tokens: Floats, kv_bytes: Floats) -> NDArray[Any]:

@@ -13,12 +13,13 @@ from kvsim.cost.curves import Floats, Shape, bodies
 from kvsim.cost.curves.gemm import OUTPUT_BYTES, padded
 from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
-LARGEST = 128 * 256  # outputs of a tile, which fill an SM's registers
-TILES = tuple(
+LARGEST = 128 * 256  # outputs of a tile of full efficiency
+MOST_OUTPUTS = 320 * 128  # of a tile, which fill an SM's registers
+TILES = tuple(  # among those that cuBLAS takes on an H200, by its kernels' names (gemm_kernels.csv)
     (rows, columns)
-    for rows in (16, 32, 64, 96, 128, 192, 256)
+    for rows in (16, 32, 64, 96, 128, 160, 192, 208, 256, 320)
     for columns in (64, 128, 192, 256)
-    if rows * columns <= LARGEST
+    if rows * columns <= MOST_OUTPUTS
 )
 SPLITS = (2, 3, 4, 6, 8)
 FULL_CLOCK = (

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from kvsim.cost import affine, cacheops
 from kvsim.cost.calibration import Fitted
+from kvsim.cost.curves.paged import PagedDecodeCurve
 from kvsim.cost.curves.tiles import TileGemmCurve
 from kvsim.cost.executed import paged, tiles
 from kvsim.cost.executed.batch import Batch
-from kvsim.cost.executed.extras import PACK_S, Extras
+from kvsim.cost.executed.extras import KIVI_SHARE, PACK_S, Extras
 from kvsim.cost.overheads import Overheads
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
@@ -15,12 +16,12 @@ from kvsim.traits.layout import Layout
 
 PAPERS = ("fp8", "full", "h2o", "headinfer", "kivi", "offload", "snapkv", "streaming")  # that the executor runs
 ARGMAX_S = 0.25e-9  # of each column of the logits: a row is one CTA's, 35 us for 128,256
-HELD_BACK = 1.14  # times that attention takes longer under the power limit: 1.98 GHz over some 1.73 (nvidia-smi)
 UNIT_S, UNITS_S = 6.6e-6, 9e-6  # of a unit of a cache in host memory, and of a layer of several: rows written, copied
 
 
 class Executed:
-    """One layout on one machine. Mutable: `plain` prices and tabulates what does not touch the cache."""
+    """One layout on one machine. Mutable: `hot` and `cool` tabulate what does not touch the cache, with and without the
+    power limit."""
 
     def __init__(self, layout: Layout, rates: Rates, overheads: Overheads) -> None:
         self.layout, self.rates, self.geo = layout, rates, layout.geo
@@ -48,8 +49,9 @@ class Executed:
         """None where the executor does not run a policy so, or its kernels were not measured on a chip."""
         names = [type(paper).__name__.lower() for paper in layout.policy.papers]
         decode = rates.curves.curve("attention_decode", "bf16")
-        measured = decode is not None and isinstance(decode.curve, paged.PagedDecodeCurve)
+        measured = decode is not None and isinstance(decode.curve, PagedDecodeCurve)
         runs = len(names) == 1 and names[0] in PAPERS and layout.policy.fidelity == "ideal"
+        runs = runs and getattr(layout.policy.papers[0], "bits", 2) in KIVI_SHARE
         alike = len(layout.kinds) == 1 and not layout.geo.model.latent and not layout.geo.model.experts
         return cls(layout, rates, overheads) if measured and runs and alike else None
 
@@ -65,7 +67,8 @@ class Executed:
         passes_s = took_s + self.layers * self._passes(batch, decodes, new)
         compute_s = self.layers * self._attention(batch)
         cool_s = self.cool.dense(decodes + new, sequences, True) + compute_s
-        hot_s = self.hot.dense(decodes + new, sequences, True) + HELD_BACK * compute_s
+        # The limit is one of energy. Attention draws no more than it: what products take longer is all there is.
+        hot_s = self.hot.dense(decodes + new, sequences, True) + compute_s
         cool = min(1.0, batch.full_clock_s / cool_s)
         return passes_s + cool * cool_s + (1 - cool) * hot_s
 
@@ -102,7 +105,7 @@ class Executed:
         if self.name == "streaming":
             return sum(self._near_and_far(*chunk) for chunk in batch.chunks)
         took_s = tiles.seconds(batch.chunks, geo.query_heads, sms)
-        took_s += 0.0 if any(past for _, past in batch.chunks) else tiles.STRIDED_S
+        took_s += tiles.BEHIND_S if tiles.one_round(batch.chunks, geo.query_heads, sms) else 0.0
         if self.name == "h2o":
             took_s += sum(self.extras.score_sums(*chunk) for chunk in batch.chunks)
         return took_s
@@ -114,22 +117,18 @@ class Executed:
         before = min(max(0, past - sinks), window - 1)
         near_s = tiles.seconds(((new, before),), heads, sms, window)
         if not past and new:
-            near_s += tiles.seconds(((min(new, sinks), 0),), heads, sms) + tiles.STRIDED_S
+            near_s += tiles.seconds(((min(new, sinks), 0),), heads, sms)
         return near_s + tiles.seconds(((new, sinks),), heads, sms, None, False)
 
     def _passes(self, batch: Batch, decodes: int, new: int) -> float:
         """What is bound by memory or latency there."""
         extras, past = self.extras, sum(past for _, past in batch.chunks)
-        took_s = extras.joined(decodes, new) if decodes else 0.0
+        took_s: float = extras.joined(decodes, new) if decodes else 0.0
         if self.name == "streaming":
-            window = self.paper.window  # type: ignore[attr-defined]
+            window: int = self.paper.window  # type: ignore[attr-defined]
             kept = sum(min(past, window) for _, past in batch.chunks)
-            return (
-                took_s
-                + extras.merged(new)
-                + kept * self.join_token_s / self.layers
-                + (extras.copies(new) if past else 0.0)
-            )
+            took_s += extras.merged(new) + kept * self.join_token_s / self.layers
+            return took_s + (extras.copies(new) if past else 0.0)
         if past:
             took_s += past * self.join_token_s / self.layers + extras.copies(new)
         if self.layout.offloaded:

@@ -9,11 +9,11 @@ from heapq import heapify, heapreplace
 
 ROWS, KEYS = 128, 64  # queries of a tile, keys of a block (head_dim 128)
 # Fitted to the 173 rows of `FlashAttention-2 varlen` with head_dim 128 and up to 6,000 tiles in attention_prefill.csv
-# of an H100: |fitted / measured - 1| 3.7 % in the median, p90 9.1 %. No step was used.
-LAUNCH_S, START_S = 0.85e-6, 2.64e-6
-ALONE_S, PAIR_S = 1.877e-6, 3.068e-6  # of a block in a CTA alone on its SM, and in each of two
-MASKED = 0.9  # of a block's time, that a block on the diagonal takes longer
-STRIDED_S = 14e-6  # keys and values as rows of a projection, not joined to a past: median of four steps in kernels.csv
+# of an H100: |fitted / measured - 1| 3.2 % in the median, p90 9.0 %. No step was used.
+LAUNCH_S = 2.0e-6
+ALONE_S, PAIR_S = 1.840e-6, 2.924e-6  # of a block in a CTA alone on its SM, and in each of two
+MASKED = 1.54  # of a block's time, that a block on the diagonal takes longer
+BEHIND_S = 14e-6  # behind other kernels, of a launch of one round: 200 and 430 tokens in kernels.csv
 
 
 def blocks(chunks: Sequence[tuple[int, int]], window: int | None = None, causal: bool = True) -> list[float]:
@@ -39,12 +39,15 @@ def seconds(
     """Seconds of one launch over all chunks: (new, past) tokens each; not `causal`: every query sees `past` keys."""
     own = blocks(chunks, window, causal)
     many = len(own) * heads
-    if many <= sms:
-        return LAUNCH_S + START_S + max(own) * ALONE_S
-    if many <= 2 * sms:  # some SMs have two: the longest tile shares its own
-        return LAUNCH_S + START_S + max(own) * (ALONE_S + (PAIR_S - ALONE_S) * (many / sms - 1))
-    slots = [START_S + own[at % len(own)] * PAIR_S for at in range(2 * sms)]
+    if many <= 2 * sms:
+        return LAUNCH_S + max(own) * (ALONE_S if many <= sms else PAIR_S)
+    slots = [own[at % len(own)] for at in range(2 * sms)]
     heapify(slots)
     for at in range(2 * sms, many):
-        heapreplace(slots, slots[0] + START_S + own[at % len(own)] * PAIR_S)
-    return LAUNCH_S + max(slots)
+        heapreplace(slots, slots[0] + own[at % len(own)])
+    return LAUNCH_S + PAIR_S * max(slots)
+
+
+def one_round(chunks: Sequence[tuple[int, int]], heads: int, sms: int) -> bool:
+    """Whether all tiles run at once."""
+    return heads * sum(-(-new // ROWS) for new, _ in chunks) <= 2 * sms
