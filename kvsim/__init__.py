@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kvsim.errors import UserError as UserError
     from kvsim.oneload import load as load
     from kvsim.oneop import op as op
+    from kvsim.onequality import quality as quality
     from kvsim.onesession import session as session
     from kvsim.onestep import step as step
     from kvsim.replay import Report as Report
@@ -38,6 +39,7 @@ _HOMES = {
     "load": "kvsim.oneload",
     "op": "kvsim.oneop",
     "plan": "kvsim.decide.plan",
+    "quality": "kvsim.onequality",
     "roofline": "kvsim.roofs",
     "run": "kvsim.replay",
     "session": "kvsim.onesession",

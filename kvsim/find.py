@@ -188,7 +188,7 @@ def profile(name: str) -> dict[str, Any]:
     from kvsim.traits.profile import Figure, Profile
 
     found = load(Profile, path)
-    return {key: Figure(tuple(one.values), one.spread, one.source) for key, one in found.figures.items()}
+    return {key: Figure(tuple(one.values), one.spread, one.source, one.rows) for key, one in found.figures.items()}
 
 
 def paper_names(folder: str) -> list[str]:

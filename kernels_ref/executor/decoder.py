@@ -1,5 +1,6 @@
 """The forward pass of a Llama-shaped decoder over rows of tokens; the cache does the attention between projections."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -18,8 +19,16 @@ class Attention(Protocol):
         """Rotate and store the rows `qkv` [tokens, ..], and attend: [tokens, heads * dim]."""
 
 
+Watch = Callable[[int, torch.Tensor, torch.Tensor], None]
+
+
 class Decoder:
-    """Weights and how they are applied. `fused`: by Triton kernels, else in plain Torch."""
+    """Weights and how they are applied. `fused`: by Triton kernels, else in plain Torch.
+
+    `watch`: told a layer, what its projections read and the residual stream there, before attention in each layer.
+    """
+
+    watch: Watch | None = None
 
     def __init__(self, shape: Shape, weights: Weights, positions: int, fused: bool, group: Group | None = None) -> None:
         self.shape, self.weights, self.fused, self.group = shape, weights, fused, group or Alone()
@@ -34,6 +43,8 @@ class Decoder:
         residual, x = self._embedded(ids), None
         for i, layer in enumerate(weights.layers):
             normed = add_norm(x, residual, layer.attention_norm, shape.norm_eps, self.fused)
+            if self.watch is not None:
+                self.watch(i, normed, residual)
             attended = attention.attend(i, linear(normed, layer.qkv, layer.qkv_bias))
             x = reduce(linear(attended, layer.o))
             normed = add_norm(x, residual, layer.mlp_norm, shape.norm_eps, self.fused)

@@ -41,7 +41,7 @@ class Captured:
 T = TypeVar("T")
 MOST_FAILURES = 3  # captures that fail in a row before no more are tried
 SHORT_TOKENS = 1500  # steps up to so many rows are over before the host has launched them
-MOST_AHEAD_S = 0.06
+MOST_AHEAD_S = 0.25
 CYCLES_PER_S = 1.9e9  # of a GPU's clock, about
 
 
@@ -56,7 +56,7 @@ class Runner:
         self._graphs: dict[tuple[int, ...], Captured | None] = {}
         self._anchor: torch.cuda.CUDAGraph | None = None  # graphs share its memory, which is gone once none has it
         self._failures = 0  # captures that failed in a row
-        self._issue_s = 0.02  # what the host takes to launch a step kernel by kernel, of late
+        self._issue_s = 0.05  # what the host takes to launch a step kernel by kernel, of late
         self._compiled: set[tuple[int, int, int]] = set()
         self._side: torch.cuda.Stream | None = None
         self.capture_s = 0.0
@@ -80,7 +80,7 @@ class Runner:
         rows = self._rows(batch) if captured is None else None
         clock = _events() if self.gpu else _host_clock()
         if self.gpu and captured is None and batch.tokens <= SHORT_TOKENS:
-            torch.cuda._sleep(int(CYCLES_PER_S * min(MOST_AHEAD_S, 1.3 * self._issue_s)))
+            torch.cuda._sleep(int(CYCLES_PER_S * min(MOST_AHEAD_S, 1.6 * self._issue_s)))
         issued = time.perf_counter()
         clock[0]()
         for move in batch.moves:

@@ -44,6 +44,11 @@ COMMANDS = {
         "plan_command",
         "Find the machines and policies that serve TRACE within limits, and the cheapest of them.",
     ),
+    "quality": (
+        "kvsim.cli.quality",
+        "quality_command",
+        "Measure what policies do to a real model's attention, next tokens and answers.",
+    ),
     "list": (
         "kvsim.cli.listing",
         "list_command",

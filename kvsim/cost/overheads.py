@@ -30,6 +30,7 @@ class Overheads:
         schedule_step_s, schedule_seq_s: planning a step, and each of its sequences.
         prepare_step_s, prepare_seq_s: building its inputs.
         gap_s: from the last kernel of a step to the first of the next, when the host is not what it waits for.
+        as_executed: policies that `kernels_ref.executor` runs are priced by its kernels (`kvsim/cost/executed`).
     """
 
     graph_sizes: tuple[int, ...] = ()
@@ -44,6 +45,7 @@ class Overheads:
     prepare_seq_s: float = 0.0
     gap_s: float = 0.0
     asynchronous: bool = False
+    as_executed: bool = False
 
     @property
     def largest_graph(self) -> int:

@@ -1,7 +1,7 @@
 """Seconds of steps by lane, priced from sums over the batch. What the engine calls; `step` shows the same by Op."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,13 @@ from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped, slowed
 from kvsim.traits.trait import Chunk
 
+if TYPE_CHECKING:
+    from kvsim.cost.executed.step import Executed
+
 Ints = NDArray[np.int64]
+
+
+MANY_KINDS = 4  # of layers, from which on arrays are quicker than one after the other
 
 
 class Pricer:
@@ -36,6 +42,9 @@ class Pricer:
         captured = range(overheads.largest_graph + 1)
         self._padded = [[overheads.padded(n, prompts) for n in captured] for prompts in (False, True)]
         self._passes = layout.passes
+        self._pass_weights = np.array([layers / layout.geo.model.layers for layers, _ in self._passes])
+        self._pass_shares = np.array([share for _, share in self._passes])
+        self._bodies: NDArray[np.float64] = np.zeros(0)
         self._body_s: list[float] = []
         self._edge_s: list[float] = []
         copied = (rates.host_link.latency, EFFICIENCY["copy"][1] * rates.host_link.bandwidth)
@@ -50,6 +59,7 @@ class Pricer:
         self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
         self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
+        self.executed = _executed(layout, rates, overheads) if overheads.as_executed else None
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -74,13 +84,17 @@ class Pricer:
 
     def _parted(self, decodes: int, new: int, sequences: int) -> float:
         """The same where only a part of a chunk's tokens pass through some layers."""
-        most = decodes + max(new, *(int(passing(new, share)) for _, share in self._passes))
+        most = decodes + max(new, int(passing(new, max(self._pass_shares))))
         if most >= len(self._body_s):
             self._tabulate(self._body_s, body_ops, most)
             self._tabulate(self._edge_s, edge_ops, most)
+            self._bodies = np.array([0.0, *self._body_s[1:]])  # nothing where no token passes
         if sequences >= len(self._head_s):
             self._tabulate(self._head_s, head_ops, sequences)
         total = self._edge_s[decodes + new] + self._head_s[sequences]
+        if len(self._passes) >= MANY_KINDS:
+            tokens = decodes + np.ceil(new * self._pass_shares).astype(np.int64)
+            return total + float(self._bodies[tokens] @ self._pass_weights)
         for layers, share in self._passes:
             tokens = decodes + int(passing(new, share))
             total += self._body_s[tokens] * (layers / self.layout.geo.model.layers) if tokens else 0.0
@@ -162,7 +176,7 @@ class Pricer:
         extra = affine.probe(lambda n, p, q: policy.prefill.reading_ops(layout.geo, Chunk(n, p, q)), 3, self.rates)
         if len(extra[1]):
             found.append((None, 1, *extra))
-        self._chunks = [(seen, affine.compiled(latency, [table])) for seen, _, latency, table in found]
+        self._chunks = _together(found)
         self._chunk_latency = sum(kernels.latency for _, kernels in self._chunks)
 
     def _chunk_ops(self, part: LayerKind, chunk: Chunk) -> list[Op]:
@@ -180,9 +194,10 @@ class Pricer:
 
     def _chunk_s(self, features: Sequence[Num]) -> Num:
         first, *others = self._chunks
-        total = first[1].seconds((features[0], features[2], features[3]))
+        total = _summed(first[1].seconds((features[0], features[2], features[3])), features[0])
         for i, (_, kernels) in enumerate(others, 1):
-            total = total + kernels.seconds((features[0], features[2 + 2 * i], features[3 + 2 * i]))
+            more = kernels.seconds((features[0], features[2 + 2 * i], features[3 + 2 * i]))
+            total = total + _summed(more, features[0])
         return total
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -217,6 +232,12 @@ class Pricer:
         if chunks or decodes > self.launching.captured:  # kernels outside of graphs take the host no less
             least_s = self.launching.seconds(decodes + new, decodes > 0, chunks > 0)
             gpu = max(gpu, least_s) if isinstance(gpu, float) else np.maximum(gpu, least_s)
+        return self.overlapped(gpu, decodes, rows, chunk, slow)
+
+    def overlapped(
+        self, gpu: Num, decodes: int, rows: Sequence[Num] | Ints, chunk: Sequence[Num] | None, slow: float = 1.0
+    ) -> tuple[Num, Num]:
+        """(step, GPU) seconds, the step's with what its cache's lanes take beside."""
         if not self.units:
             return gpu, gpu
         fetched, returned = self._link(decodes, rows, chunk)
@@ -256,6 +277,34 @@ class Pricer:
         """Seconds to swap a chip's cache out and in; nothing overlaps them."""
         ways = zip(self.swap_ways, (in_bytes, out_bytes), strict=True)
         return sum(latency_s + moved / bytes_per_s for (latency_s, bytes_per_s), moved in ways if moved)
+
+
+def _together(
+    found: "list[tuple[int | None, int, float, NDArray[np.float64]]]",
+) -> list[tuple[int | None, affine.Kernels]]:
+    """Kernels by what a token may see; those of many layer kinds that see as much are priced as one, in columns."""
+    chunks = []
+    for seen in dict.fromkeys(one[0] for one in found):
+        latencies, tables = zip(*[(late, table) for other, _, late, table in found if other == seen], strict=True)
+        if len(tables) < MANY_KINDS or len({table.shape for table in tables}) > 1:
+            chunks += [(seen, affine.compiled(*one)) for one in zip(latencies, ([t] for t in tables), strict=True)]
+        else:
+            chunks.append((seen, affine.compiled(sum(latencies), tables)))
+    return chunks
+
+
+def _summed(seconds: Num, like: Num) -> Num:
+    """Seconds of a step or of several, where layer kinds have columns of their own [kinds, 1 or steps]."""
+    if not isinstance(seconds, np.ndarray) or seconds.ndim < 2:
+        return seconds
+    total: NDArray[np.float64] = np.add.accumulate(seconds, axis=0)[-1]  # in the same order for one step as for many
+    return total if isinstance(like, np.ndarray) else float(total[0])
+
+
+def _executed(layout: Layout, rates: Rates, overheads: Overheads) -> "Executed | None":
+    from kvsim.cost.executed.step import Executed
+
+    return Executed.of(layout, rates, overheads)
 
 
 def _merge(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kvsim.cost.executed.batch import Batch, PowerBudget
 from kvsim.cost.op import Num
 from kvsim.cost.pricer import Pricer
 from kvsim.engine.clock import STEP, Call, Clock
@@ -52,6 +53,7 @@ class Replica:
         self._span: Span | None = None
         self._wake: Call | None = None
         self._last_start_s = 0.0
+        self._power = PowerBudget()
         self._streaming: Streaming | None = None
         serving = scheduler.serving
         self._async = serving.asynchronous
@@ -138,7 +140,11 @@ class Replica:
             if pricer.works_at_end and seq.computed + seq.chunk >= seq.tokens:
                 end_s += pricer.prompt_end(seq.tokens)
         slow = self._streaming.slow(now_s) if self._streaming else 1.0
-        work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s, slow)
+        if pricer.executed:
+            took_s = pricer.executed.seconds(self._each(plan, now_s))
+            work_s, gpu_s = pricer.overlapped(took_s, decodes, rows, chunk, slow)
+        else:
+            work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s, slow)
         cpu_s, gap_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks)), self._gap_s
         if steps == 1:
             if isinstance(work_s, np.ndarray):  # layer kinds priced each: arrays of one step
@@ -155,6 +161,19 @@ class Replica:
             ends[1] = float(work_s if isinstance(work_s, float) else work_s[0]) + cpu_s + gap_s  # type: ignore[index]
         return Span(plan, now_s, np.add.accumulate(ends)[1:], gpu_s, steps, rows, chunk)
 
+    def _each(self, plan: Plan, now_s: float) -> Batch:
+        """A plan's single step, sequence by sequence."""
+        scheduler, layout = self.scheduler, self.pricer.layout
+        step, heads = scheduler.step, layout.geo.kv_heads
+        read = [seq.rows[:, step - seq.start] for seq in scheduler.running.values() if seq.rows is not None]
+        return Batch(
+            tuple(int(rows[0]) // heads for rows in read),
+            float(sum(rows[1] for rows in read)) if not layout.linear else 0.0,
+            tuple((seq.chunk, seq.computed) for seq in plan.chunks),
+            tuple(seq.tokens for seq in plan.chunks if seq.computed + seq.chunk >= seq.tokens),
+            self._power.at(now_s),
+        )
+
     def _commit(self, wake: Call) -> None:
         span = self._span
         if wake is not self._wake:
@@ -166,6 +185,8 @@ class Replica:
         self._account(span)
         for observer in self.observers:
             observer(self, span)
+        if self.pricer.executed:
+            self._power.spend(span.start_s, now_s, sum(seq.chunk for seq in span.plan.chunks))
         self._last_start_s = span.start_s if span.steps == 1 else float(span.ends[span.steps - 2])
         columns = self.columns
         for seq in span.plan.chunks:

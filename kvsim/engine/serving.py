@@ -44,6 +44,7 @@ class Serving:
         schedule_step_s, schedule_seq_s: host time of planning a step, and for each of its sequences.
         prepare_step_s, prepare_seq_s: of building its inputs.
         gap_s: the GPU's idle time between two steps that the host does not hold up.
+        as_executed: policies that `kernels_ref.executor` runs are priced by its own kernels, step by step.
         api_s: from a request's arrival to the queue, and from a token to the client (HTTP, tokenizer, processes).
         memory_utilization: share of the driver's memory that the engine takes.
         context_bytes: CUDA context, libraries and workspaces. graph_bytes: memory pools of captured graphs.
@@ -88,6 +89,7 @@ class Serving:
     prepare_step_s: float = 1.1e-3
     prepare_seq_s: float = 0.0
     gap_s: float = 0.0
+    as_executed: bool = False
     api_s: float = 1e-3
     memory_utilization: float = 0.9
     context_bytes: float = 0.5 * 2**30
@@ -154,6 +156,7 @@ class Serving:
             prepare_seq_s=self.prepare_seq_s,
             gap_s=self.gap_s,
             asynchronous=self.asynchronous,
+            as_executed=self.as_executed,
         )
 
     @property

@@ -82,6 +82,7 @@ def simulate(
     if serving.weight_dtype:
         model = model.model_copy(update={"dtype": serving.weight_dtype})
     layout = Layout(policy, model, tp, serving.block_tokens)
+    layout.expect(trace.prompt_tokens, trace.output_tokens)
     room = capacity(machine, layout, serving)
     pricer = Pricer(layout, Rates.of(machine, tp), serving.overheads)
     clock = Clock()
@@ -116,7 +117,8 @@ def simulate(
         memory.swap_room = swap_room
         if tiers and memory.cache:
             memory.tiers = tiers(number, memory.cache)
-        scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, exact or executor is not None)
+        singly = exact or executor is not None or pricer.executed is not None
+        scheduler = Scheduler(serving, memory, ledger, pricer.ledger_rows, singly)
         several.append(kind(clock, scheduler, ledger, pricer, columns, number))
         several[-1].observers.extend(observers)
         if streams and (shared := streams(number)):

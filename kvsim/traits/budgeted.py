@@ -120,7 +120,7 @@ class Budgeted(Retention):
         """As the budget says; tokens that stand for dropped ones come with the first one dropped."""
         return (self.budget.alike(prompt), prompt) if self.fate.more_tokens else self.budget.alike(prompt)
 
-    def prefill_limit(self, kind: LayerKind, group: int) -> int | None:
+    def prefill_limit(self, geo: Geometry, kind: LayerKind, group: int) -> int | None:
         """`limit`."""
         return self.limit or None
 

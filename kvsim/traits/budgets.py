@@ -7,6 +7,7 @@ decides. Figures over layers are of relative depth, so that those of one model s
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,11 +126,13 @@ class Pyramid(Budget):
 class LayerShares(Budget):
     """A total budget (`tokens` and `parts` on average a layer) spread over layers by a profile's shares.
 
-    `least`: tokens that no layer goes below, such as an observation window.
+    `least`: tokens that no layer goes below, such as an observation window. `measure`: what the shares follow, for who
+    measures them: CAKE's preference, ZigZagKV's uncertainty or D2O's density.
     """
 
     figure: Figure = EVEN
     least: int = 0
+    measure: Literal["preference", "uncertainty", "density"] = "preference"
 
     def alike(self, prompt: int) -> Hashable:
         """Prompts above the largest layer's budget do not bound it; twice its share of the figure is surely above."""
@@ -160,26 +163,32 @@ def _spread(figure: Figure, kinds: tuple[LayerKind, ...]) -> NDArray[np.float64]
 class LowLayers(Budget):
     """SqueezeAttention: unimportant layers keep `low` x prompt, the others share what is left of `parts` x prompt each.
 
-    `figure`: share of the layers in the least important of three clusters, taken as the last ones.
+    `figure`: whether a layer is in the least important of three clusters (1) or not (0), over relative depth; one value
+    alone is the share of such layers, taken as the last ones.
     """
 
     low: float = 0.25
     figure: Figure = EVEN
 
-    def low_layers(self, many: int) -> int:
-        """How many of `many`; at least one layer is important."""
-        return min(many - 1, round(self.figure.mean * many))
+    def low_layers(self, many: int) -> tuple[bool, ...]:
+        """Which of `many` layers are unimportant; at least one is not."""
+        if len(self.figure.values) > 1:
+            found = tuple(value >= 0.5 for value in self.figure.over(many))
+            return found if not all(found) else (False, *found[1:])
+        few = min(many - 1, round(self.figure.mean * many))
+        return (False,) * (many - few) + (True,) * few
 
     def label(self, geo: Geometry, layer: int) -> Hashable:
         """Whether a layer is unimportant."""
-        return layer >= geo.model.layers - self.low_layers(geo.model.layers)
+        return self.low_layers(geo.model.layers)[layer]
 
     def of(self, prompt: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """Tokens [G, ...]."""
         many = sum(kind.layers for kind in kinds)
-        few = self.low_layers(many)
+        is_low = self.low_layers(many)
+        few = sum(is_low)
         high = (many * sum(self.parts) - few * self.low) / (many - few)
-        each = [self.low if kind.index[0] >= many - few else high for kind in kinds for _ in kind.heads]
+        each = [self.low if is_low[kind.index[0]] else high for kind in kinds for _ in kind.heads]
         found = [np.maximum(1, np.floor(share * np.asarray(prompt)).astype(np.int64)) for share in each]
         return np.stack(found)
 

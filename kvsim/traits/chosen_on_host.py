@@ -8,7 +8,7 @@ from kvsim.cost.geometry import Geometry, LayerKind
 from kvsim.cost.kernels import ACTIVATION_BYTES, copy
 from kvsim.cost.op import CPU, D2H, H2D, Num, Op
 from kvsim.traits.elsewhere import output_row_bytes, query_row_bytes
-from kvsim.traits.placement import DRAM, HBM, Ints, Placement, stream_ops
+from kvsim.traits.placement import DRAM, HBM, Ints, Placement, Resting, stream_ops
 
 
 @dataclass(frozen=True)
@@ -16,21 +16,25 @@ class ChosenOnHost(Placement):
     """Rows rest in host DRAM, the index in HBM. Queries and positions go down, outputs and their weights come up.
 
     Attributes:
-        window: first and newest tokens that the chip holds too and attends to.
-        index_bytes: of index a token and kv head. numa_aware: each socket attends to the heads in its own memory.
+        sinks, local: first and newest tokens that the chip holds too and attends to.
+        numa_aware: each socket attends to the heads in its own memory.
     """
 
-    window: int
-    index_bytes: float
+    sinks: int
+    local: int
     numa_aware: bool = True
     home = DRAM
 
-    def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
+    @property
+    def window(self) -> int:
+        """Tokens that the chip holds too."""
+        return self.sinks + self.local
+
+    def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
         """Rows in DRAM; the index and the window in HBM."""
         one = 2 * (geo.key_dim + geo.value_dim)
-        rows = np.floor(allocated * (one / (one + self.index_bytes))).astype(np.int64)
-        held = np.minimum(rows, self.window * one * geo.kv_heads * geo.model.layers)
-        return {HBM: allocated - rows + held, DRAM: rows}
+        window = np.minimum(held.rows, self.window * one * geo.kv_heads * geo.model.layers)
+        return {HBM: held.index + window, DRAM: held.rows}
 
     def units(self, geo: Geometry) -> int:
         """Layers."""

@@ -36,10 +36,14 @@ class Importance(Retention):
     """MiKV: class 0 is a share of the tokens, those that matter most; class 1 the others, at fewer bits.
 
     Each step demotes a token for the new one. Queries and keys are balanced by a factor a channel.
+
+    Attributes:
+        recent: share of the important tokens that are the newest; the others draw most attention, as in H2O.
     """
 
     share: float
     scorer: Scorer = POSITIONS
+    recent: float = 0.5
     classes = 2
     by_head = True
     aligned = False
@@ -97,9 +101,15 @@ class Salience(Retention):
 
     def _tokens(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...], newest: Ints) -> Ints:
         coded = context - (context - prompt) % self.gap
-        salient = np.floor(self.share * coded).astype(np.int64)
-        each = np.stack(np.broadcast_arrays(salient, coded - salient, newest))
-        return np.broadcast_to(each, (sum(len(kind.heads) for kind in kinds), *each.shape))
+        layers = [kind.index[0] for kind in kinds for _ in kind.heads]
+        shares = self.shares(sum(kind.layers for kind in kinds))
+        each = np.array([shares[layer] for layer in layers]).reshape(-1, *[1] * np.ndim(coded))
+        salient = np.floor(each * coded + 1e-6).astype(np.int64)  # shares are quotients of whole numbers
+        return np.stack(np.broadcast_arrays(salient, coded - salient, newest), axis=1)
+
+    def shares(self, layers: int) -> tuple[float, ...]:
+        """By layer."""
+        return (self.share,) * layers
 
     def kept(self, prompt: int | Ints, context: Ints, kinds: tuple[LayerKind, ...]) -> Ints:
         """The prompt is coded at its end, generated tokens `gap` at a time."""
@@ -165,7 +175,8 @@ class SeparableCodes(Quantizer):
     """ZipCache: keys per channel, values per token once each channel was divided by a factor of its own.
 
     An fp16 scale and minimum for each channel of the keys and a factor for each of the values, once a sequence and kv
-    head; a scale and minimum for each token's values, and a bit that says its class, for all kv heads of a layer.
+    head; a scale and minimum for each token's values, and an fp32 score of the probes since the last coding, for all kv
+    heads of a layer. Classes lie apart, so that nothing says which a token is of.
     """
 
     bits: int = 4
@@ -179,10 +190,21 @@ class SeparableCodes(Quantizer):
         return Parts(packed(tokens, key_dim, self.bits), packed(tokens, value_dim, self.bits), channels)
 
     def layer_bytes(self, geo: Geometry, tokens: Ints) -> Ints:
-        """Each token's scale and minimum, and its class."""
-        return 4 * tokens + -(-tokens // 8)
+        """Each token's scale and minimum, and its score."""
+        return 8 * tokens
 
     def allocated(self, tokens: Ints, block: int, key_dim: int, value_dim: int) -> Ints:
         """Whole pages."""
         found: Ints = self.bytes(-(-tokens // block) * block, key_dim, value_dim).total
         return found
+
+
+@dataclass(frozen=True)
+class Uncoded(Quantizer):
+    """ZipCache's newest tokens: 16 bits, and their scores so far."""
+
+    joint = True
+
+    def layer_bytes(self, geo: Geometry, tokens: Ints) -> Ints:
+        """An fp32 score for all kv heads."""
+        return 4 * tokens

@@ -68,8 +68,9 @@ class SparseCodes(Quantizer):
     linear = False
 
     def static_bytes(self, geo: Geometry) -> int:
-        """Both dictionaries of each layer, 16 bits."""
-        return geo.model.layers * self.dictionary * (geo.key_dim + geo.value_dim) * 2
+        """Both dictionaries of each layer and the levels of their weights (assumed: each atom in turn has its own)."""
+        levels = 2 * self.atoms << self.weight_bits
+        return geo.model.layers * (self.dictionary * (geo.key_dim + geo.value_dim) + levels) * 2
 
     def bytes(self, tokens: Ints, key_dim: int, value_dim: int) -> Parts:
         """Indices and weights of a key and of a value."""

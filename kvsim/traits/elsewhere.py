@@ -1,12 +1,13 @@
 """Attention beside the chip: inside a drive, or on the host's processors. Queries travel, the cache does not."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from kvsim.cost.devices.cpu import table_bytes
 from kvsim.cost.geometry import Geometry, LayerKind
 from kvsim.cost.kernels import ACTIVATION_BYTES, copy
 from kvsim.cost.op import CPU, CSD, D2H, GPU, H2D, Num, Op
-from kvsim.traits.placement import DRAM, HBM, Ints, Placement, stream_ops
+from kvsim.traits.placement import DRAM, HBM, Ints, Placement, Resting, stream_ops
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class InStorage(Placement):
     waste: float = 1.0
     home = "flash"
 
-    def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
+    def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
         """All of it in the drive; a layer's new rows pass through HBM."""
-        return {HBM: 0 * allocated, "flash": allocated}
+        return {HBM: 0 * held.total, "flash": held.total}
 
     def units(self, geo: Geometry) -> int:
         """Layers."""
@@ -69,7 +70,8 @@ class InStorage(Placement):
 class OnHost(Placement):
     """The cache rests in host DRAM with hash tables beside it; processors attend to the tokens that collide (MagicPIG).
 
-    The chip keeps `dense_layers` whole layers, and of the others the `window` tokens that are always attended to.
+    The chip keeps `dense_layers` whole layers, and of the others the `sinks` first and `local` newest tokens, which are
+    always attended to.
 
     Attributes:
         bits, tables: SimHash bits of a table, and tables. sample: share of the tokens that a query head reads.
@@ -79,27 +81,36 @@ class OnHost(Placement):
     bits: int
     tables: int
     sample: float
-    window: int
+    sinks: int
+    local: int
     dense_layers: int
     numa_aware: bool = True
     threads: int = 0
     home = DRAM
 
+    @property
+    def window(self) -> int:
+        """Tokens that are always attended to."""
+        return self.sinks + self.local
+
     def _dense(self, geo: Geometry) -> int:
         return min(self.dense_layers, geo.model.layers)
 
-    def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
+    def own_bytes(self, tokens: Ints, geo: Geometry) -> Ints:
+        """Tables of all but dense layers."""
+        layers = geo.model.layers
+        return tokens * (layers - self._dense(geo)) // layers * table_bytes(self.tables)
+
+    def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
         """Dense layers in HBM, the others and their tables in DRAM."""
-        layers, dense = geo.model.layers, self._dense(geo)
-        away = allocated * (layers - dense) // layers
-        row = 2 * (geo.key_dim + geo.value_dim)
-        return {HBM: allocated - away, DRAM: away + away * table_bytes(self.tables) // row}
+        away = self.moved(held.total, geo)
+        return {HBM: held.total - away, DRAM: away + self.own_bytes(held.tokens, geo)}
 
     def units(self, geo: Geometry) -> int:
         """Layers."""
         return geo.model.layers
 
-    def moved(self, whole: int, geo: Geometry) -> int:
+    def moved(self, whole: Any, geo: Geometry) -> Any:
         """What is not in dense layers."""
         return whole * (geo.model.layers - self._dense(geo)) // geo.model.layers
 

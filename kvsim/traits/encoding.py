@@ -37,6 +37,9 @@ class Quantizer(Trait):
     instructions = 0  # plain-core instructions to turn one stored element into an operand
     linear = True  # bytes are proportional to tokens
     joint = False  # whether `layer_bytes` is in use
+    predicts = (
+        False  # whether a layer is read through the one before: both keep the same tokens, in the model's channels
+    )
     copies = False  # each decode step copies the cache to append a token
     period = 1  # stored(n + period) >= stored(n)
 
@@ -165,11 +168,11 @@ class GroupQuantizer(Quantizer):
         return self.residual
 
     def bytes(self, tokens: Ints, key_dim: int, value_dim: int) -> Parts:
-        """Packed codes, group metadata, and both residual windows."""
+        """Packed codes to whole bytes, group metadata, and both residual windows."""
         recent_keys, recent_values = tokens % self.residual, np.minimum(tokens, self.residual)
         old_keys, old_values = tokens - recent_keys, tokens - recent_values
         key = old_keys * (key_dim * self.bits) // 8 + recent_keys * (2 * key_dim)
-        value = old_values * (value_dim * (self.value_bits or self.bits)) // 8 + recent_values * (2 * value_dim)
+        value = -(-old_values * (value_dim * (self.value_bits or self.bits)) // 8) + recent_values * (2 * value_dim)
         groups = -(-value_dim // self.group)
         return Parts(key, value, old_keys * (4 * key_dim) // self.group + old_values * (4 * groups))
 

@@ -19,7 +19,7 @@ class WindowedReading(Retention):
 
     window: int
 
-    def prefill_limit(self, kind: LayerKind, group: int) -> int | None:
+    def prefill_limit(self, geo: Geometry, kind: LayerKind, group: int) -> int | None:
         """The window."""
         return self.window
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from kvsim.cost.geometry import Geometry, LayerKind
 from kvsim.traits.groups import Groups
+from kvsim.traits.placement import Resting
 from kvsim.traits.sharing import Sharing
 
 if TYPE_CHECKING:
@@ -53,8 +54,28 @@ class Holdings:
 
     def stored(self, kept: Ints) -> Ints:
         """Stored bytes over all layers [S], metadata included, pages not rounded up."""
+        total: Ints = self._in_tokens(kept) + self.policy.placement.own_bytes(self._head_tokens(kept), self.geo)
+        return total
+
+    def resting(self, kept: Ints) -> Resting:
+        """The same for a placement to share out."""
+        return Resting(self._in_tokens(kept), self._index(kept.sum(axis=1)), self._head_tokens(kept))
+
+    def _in_tokens(self, kept: Ints) -> Ints:
         total = self._everywhere(kept, self._row_bytes, self._joint_bytes)
         return self._with_the_rest(total, kept.sum(axis=1))
+
+    def _head_tokens(self, kept: Ints) -> Ints:
+        found: Ints = (self.groups.layers * self.groups.heads) @ kept.sum(axis=1)
+        return found
+
+    def _index(self, tokens: Ints) -> Ints:
+        """Bytes of the selection's index [S] of tokens by group [G, S]."""
+        if not self.policy.selection.selects:
+            return np.zeros(tokens.shape[1], np.int64)
+        own = self._by_kind_of(self.policy.selection.index_bytes, tokens)
+        found: Ints = (self.groups.layers * self.groups.heads) @ own
+        return found
 
     def keys_and_values(self, kept: Ints) -> tuple[Ints, Ints]:
         """Of the stored bytes, those of keys and of values without any metadata [S]."""
@@ -66,6 +87,11 @@ class Holdings:
                     found = basis.of_class(c).bytes(quantizer.of_class(c), part[groups, c], *dims)
                     totals += np.stack([weights @ found.key, weights @ found.value])
         return totals[0], totals[1]
+
+    def set_aside(self, kept: Ints) -> Resting:
+        """Bytes that an engine sets aside, for a placement to share out: tokens in whole blocks."""
+        whole = -(-kept.sum(axis=1, keepdims=True) // self.block) * self.block
+        return Resting(self.allocated(kept), self._index(whole[:, 0]), self._head_tokens(whole))
 
     def allocated(self, kept: Ints) -> Ints:
         """Bytes that an engine sets aside over all layers [S]."""
@@ -96,10 +122,10 @@ class Holdings:
         own = slot * tokens if slot else None
         if self.shares:
             own = self._by_kind_of(self.policy.sharing.layer_bytes, tokens) + (0 if own is None else own)
-        if self.policy.selection.selects:
-            own = self._by_kind_of(self.policy.selection.index_bytes, tokens) + (0 if own is None else own)
         if own is not None:
             total = total + (layers * heads) @ own
+        if self.policy.selection.selects:
+            total = total + self._index(tokens)
         return total + self._once * (tokens.max(axis=0) > 0) if self._once else total
 
     def _everywhere(self, kept: Ints, rows: Callable[[Ints], Ints], joint: Callable[[Ints], Ints]) -> Ints:
@@ -167,7 +193,7 @@ class Holdings:
     def fetched(self, kept: Ints, read: Ints) -> Ints:
         """Bytes [S] that a cache resting elsewhere brings in a decode step."""
         if not self.policy.selection.selects:
-            return self.stored(kept)
+            return self._in_tokens(kept)
         missed = self._by_kind_of(lambda _, kind, tokens: self.policy.selection.recalled(kind, tokens), read)
         moved: Ints = self.groups.layers @ self.read_bytes(missed)
         return moved

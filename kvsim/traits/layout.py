@@ -16,9 +16,11 @@ and of all layers
     home, link  bytes allocated in the tier where the cache rests, bytes fetched from it (only when that is not HBM)
 """
 
+from collections import deque
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from math import lcm
 
 import numpy as np
@@ -37,6 +39,7 @@ from kvsim.traits.trait import Decode
 Ints = NDArray[np.int64]
 _GROW = 4096
 _KEPT = 1 << 23  # figures of curves of prompts that decode unlike each other
+_AHEAD = 16  # requests whose curves are made together
 _AT_ONCE = 1 << 20  # counts of tokens by group that are worked on at once
 
 
@@ -70,6 +73,7 @@ class Layout:
         self._curve: Ints = np.zeros((self.rows, 0), np.int64)
         self._curves: dict[Hashable, Ints] = {}
         self._kept_columns = 0
+        self._coming: deque[tuple[int, int]] = deque()  # (prompt, steps) of requests to come
         self._prefill: Ints = np.zeros((2, 0), np.int64)
 
     # -- of one token ------------------------------------------------------------------------------------------------
@@ -90,7 +94,7 @@ class Layout:
     @cached_property
     def moved_token_bytes(self) -> int:
         """Bytes of one token over all layers that do not stay in HBM: what placement moves for it."""
-        two = self.holdings.stored(self._everywhere(np.array([MANY, 2 * MANY], np.int64)))
+        two = self.holdings.resting(self._everywhere(np.array([MANY, 2 * MANY], np.int64))).rows
         return self.policy.placement.moved(int(two[1] - two[0]) // MANY, self.geo)
 
     @property
@@ -155,6 +159,8 @@ class Layout:
     def _demand_after(self, prompt: int, steps: int) -> Ints:
         """The same for a prompt with a curve of its own; those of the last few prompts are kept."""
         key = self.policy.retention.alike(prompt)
+        if self._known(key) < steps:
+            self._curves_ahead(prompt, steps)
         curve = self._curves.pop(key, None)
         if curve is None or curve.shape[1] < steps:
             had = 0 if curve is None else curve.shape[1]
@@ -165,6 +171,37 @@ class Layout:
         while self._kept_columns * self.rows > _KEPT and len(self._curves) > 1:
             self._kept_columns -= self._curves.pop(next(iter(self._curves))).shape[1]
         return curve[:, :steps]
+
+    def expect(self, prompts: Ints, outputs: Ints) -> None:
+        """Requests in the order in which they come: curves of their own are then made several at a time."""
+        if self.policy.retention.start(1) is None:
+            self._coming = deque(zip(prompts.tolist(), (outputs - 1).tolist(), strict=True))
+
+    def _curves_ahead(self, prompt: int, steps: int) -> None:
+        """Curves of an expected prompt and of those that come next, if it is one."""
+        coming = self._coming
+        if (prompt, steps) not in islice(coming, _AHEAD):
+            return
+        while coming.popleft() != (prompt, steps):
+            pass
+        batch = {self.policy.retention.alike(prompt): (prompt, steps)}
+        for _ in range(min(len(coming), _AHEAD)):
+            one, more = coming.popleft()
+            key = self.policy.retention.alike(one)
+            if more > self._known(key) and batch.get(key, (0, 0))[1] < more:
+                batch[key] = (one, more)
+        many = np.array([more for _, more in batch.values()])
+        before = np.repeat(np.cumsum(many) - many, many)
+        each = np.repeat(np.array([one for one, _ in batch.values()]), many)
+        columns = self.rows_at(each, each + np.arange(1, len(each) + 1) - before)
+        parts = np.split(columns, np.cumsum(many)[:-1], axis=1)
+        self._kept_columns += columns.shape[1] - sum(map(self._known, batch))
+        self._curves |= dict(zip(batch, parts, strict=True))
+
+    def _known(self, key: Hashable) -> int:
+        """Steps of a curve that is kept."""
+        curve = self._curves.get(key)
+        return 0 if curve is None else curve.shape[1]
 
     def allocated_while_prefilling(self, tokens: "int | Ints") -> Ints:
         """[2] or [2, S] bytes allocated in HBM and in the home tier once `tokens` prompt tokens were read."""
@@ -224,7 +261,7 @@ class Layout:
 
     def prefill_limit(self, kind: LayerKind, group: int) -> int | None:
         """Keys that a prompt's token sees at most, in a head group of a kind."""
-        limits = (kind.window, self.policy.retention.prefill_limit(kind, group))
+        limits = (kind.window, self.policy.retention.prefill_limit(self.geo, kind, group))
         return min((limit for limit in limits if limit is not None), default=None)
 
     def reading(self, kind: LayerKind) -> list[tuple[int | None, LayerKind]]:
@@ -248,7 +285,8 @@ class Layout:
     def _limits(self) -> Ints:
         """The same for all groups [G]."""
         none = np.iinfo(np.int64).max
-        limits = [self.policy.retention.prefill_limit(kind, g) for kind in self.kinds for g in range(len(kind.heads))]
+        of = self.policy.retention.prefill_limit
+        limits = [of(self.geo, kind, g) for kind in self.kinds for g in range(len(kind.heads))]
         return np.array([none if limit is None else limit for limit in limits], np.int64)
 
     def _everywhere(self, tokens: Ints) -> Ints:
@@ -283,9 +321,11 @@ class Layout:
             found += [groups.by_kind(groups.heads[:, None] * each) for each in (whole, holdings.scanned(whole))]
         for i, each in enumerate(found):
             rows[i * many : (i + 1) * many] = each
-        tiers = self.policy.placement.rest(holdings.allocated(reserved), self.geo)
-        rows[self.hbm_row] = tiers[HBM]
-        if self.offloaded:
+        if not self.offloaded:
+            rows[self.hbm_row] = holdings.allocated(reserved)
+        else:
             placement, moved = self.policy.placement, holdings.fetched(kept, read)
+            tiers = placement.rest(holdings.set_aside(reserved), self.geo)
+            rows[self.hbm_row] = tiers[HBM]
             rows[self.hbm_row + 1], rows[self.hbm_row + 2] = tiers[placement.home], placement.fetched(moved, self.geo)
         return rows

@@ -36,14 +36,14 @@ class LocalSums(Selection):
         return missed
 
     def scanned(self, kind: LayerKind, kept: Ints) -> Ints:
-        """A sum a token."""
+        """A token's recent probabilities."""
         return kept
 
     def index_bytes(self, geo: Geometry, kind: LayerKind, kept: Ints) -> Ints:
-        """fp32 sums."""
-        return 4 * kept
+        """fp32 probabilities of the last `window` steps: a sum alone could not forget the oldest."""
+        return 4 * self.window * kept
 
     def decode_ops(self, geo: Geometry, kind: LayerKind, sums: Decode) -> list[Op]:
-        """Scores of what was read enter the sums; top-k; a gather of rows that do not lie together."""
-        scores = sums.tokens * (2.0 * geo.queries_per_kv_head) + sums.scanned * 12.0
+        """A step's scores replace the oldest ones; sums over the window; top-k; a gather of rows that lie apart."""
+        scores = sums.tokens * (2.0 * geo.queries_per_kv_head) + sums.scanned * (4.0 * self.window + 8.0)
         return [elementwise("local_sums", scores, 4, kind.layers)]

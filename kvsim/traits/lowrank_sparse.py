@@ -1,4 +1,4 @@
-"""Codes, low-rank factors of what they miss, and the largest misses apart: GEAR."""
+"""Codes, low-rank factors of what they miss, and the largest and smallest elements apart: GEAR."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from kvsim.traits.trait import Decode, End
 
 @dataclass(frozen=True)
 class LowRankSparse(Quantizer):
-    """GEAR: KIVI's codes, factors of rank r of what they miss, and the largest misses apart (fp16, 16-bit position).
+    """GEAR: KIVI's codes, factors of rank r of what they miss, and outliers apart (fp16, 16-bit place in their vector).
 
     Class 0 is the prompt, factored as a whole; class 1 what was generated, factored a block of `residual` at a time.
 
@@ -57,12 +57,13 @@ class LowRankSparse(Quantizer):
         """Codes and recent rows; scales, factors and outliers are metadata."""
         coded = self._coded(tokens)
         recent, width = tokens - coded, key_dim + value_dim
-        groups = -(-coded // self.group) * key_dim + coded * -(-value_dim // self.group)
         if self.phase == 0:
-            factors = 2 * self.rank * (2 * coded + width * (coded > 0))
+            blocks, block, rank = (coded > 0).astype(np.int64), coded, self.rank
         else:
-            factors = 2 * self.block_rank * (2 * coded + coded // self.residual * width)
-        apart = 4 * (np.ceil(self.sparse * coded * key_dim) + np.ceil(self.sparse * coded * value_dim))
+            blocks, block, rank = coded // self.residual, np.full_like(coded, self.residual), self.block_rank
+        groups = blocks * -(-block // self.group) * key_dim + coded * -(-value_dim // self.group)
+        factors = 2 * rank * (2 * coded + blocks * width)
+        apart = 4 * blocks * (np.ceil(self.sparse * (block * key_dim)) + np.ceil(self.sparse * (block * value_dim)))
         key = packed(coded, key_dim, self.bits) + recent * (2 * key_dim)
         value = packed(coded, value_dim, self.bits) + recent * (2 * value_dim)
         return Parts(key, value, 4 * groups + factors + apart.astype(np.int64))

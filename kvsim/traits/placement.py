@@ -18,6 +18,24 @@ _NAMES = {H2D: "fetch_cache", D2H: "return_cache", "nvme_read": "read_flash", "n
 
 
 @dataclass(frozen=True)
+class Resting:
+    """What a sequence holds over all layers of this chip [S].
+
+    Attributes:
+        total: bytes, with all metadata. index: of those, the selection's index. tokens: head-tokens.
+    """
+
+    total: Ints
+    index: Ints
+    tokens: Ints
+
+    @property
+    def rows(self) -> Ints:
+        """Bytes of rows and of all metadata but the index."""
+        return self.total - self.index
+
+
+@dataclass(frozen=True)
 class Placement:
     """The cache rests in HBM and nothing moves: the null placement."""
 
@@ -25,9 +43,13 @@ class Placement:
     grain_bytes = 0  # contiguous bytes of one request to the home tier; 0 for a stream
     fetches_past = True  # a prefill chunk fetches what came before it
 
-    def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
-        """Bytes by tier of a sequence that allocates `allocated` bytes on this chip's share."""
-        return {HBM: allocated}
+    def own_bytes(self, tokens: Ints, geo: Geometry) -> Ints:
+        """Bytes at home that it adds to those of rows and index, for head-tokens of all layers: hash tables."""
+        return 0 * tokens
+
+    def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
+        """Bytes by tier of what a sequence holds."""
+        return {HBM: held.total}
 
     def away(self) -> dict[str, float]:
         """Shares of what rests outside HBM, by tier: all of it at home."""
@@ -91,10 +113,10 @@ class HostResident(Placement):
         """The tier where it rests."""
         return self.tier
 
-    def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
+    def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
         """`buffers` units of it and the resident layers in HBM, the others in their tier."""
         layers = geo.model.layers
-        kept = min(self.resident, layers)
+        kept, allocated = min(self.resident, layers), held.total
         away = allocated * (layers - kept) // layers
         buffered = -(-allocated * self.buffers // self._all_units(geo)) if kept < layers else 0 * allocated
         return {HBM: buffered + allocated - away, self.tier: away}

@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from math import lcm
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, Self, get_type_hints
 
 from kvsim import find
 from kvsim.errors import UserError, unknown
@@ -40,6 +41,7 @@ class Paper:
     title: str
     arxiv: str = ""
     repo: str = ""
+    knob: str | tuple[str, ...] = ()  # the field that sets how much is stored (or read); several scale together
     above_full: str = ""  # what makes it store more than the full cache does at some length, if anything
     figures: ClassVar[Mapping[str, Figure]] = {}  # what its cost takes from data, as assumed
 
@@ -47,7 +49,14 @@ class Paper:
         """Figures that depend on data, by name: measured (`workloads/profiles/<policy>.yaml`), or else as assumed."""
         if not self.figures:
             return {}
-        return {**self.figures, **find.profile(type(self).__module__.rpartition(".")[2].replace("_", "-"))}
+        shipped = find.profile(type(self).__module__.rpartition(".")[2].replace("_", "-"))
+        return {**self.figures, **shipped, **self.__dict__.get("_given", {})}
+
+    def given(self, profile: Mapping[str, Figure]) -> Self:
+        """The same paper with these figures of its profile; names that are not its own are left out."""
+        other = copy(self)
+        object.__setattr__(other, "_given", {name: profile[name] for name in self.figures if name in profile})
+        return other
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """What the method sets: as a good kernel allows (ideal), or as its released code does (published)."""
@@ -103,8 +112,8 @@ NULLS: dict[str, Any] = {
 SLOTS = tuple(NULLS)
 
 
-def policy(text: str, fidelity: str = "ideal") -> Policy:
-    """The policy that `text` names.
+def policy(text: str, fidelity: str = "ideal", profile: Mapping[str, Figure] | None = None) -> Policy:
+    """The policy that `text` names; figures in `profile` hold instead of its papers' own.
 
     Raises:
         UserError: unknown paper, parameter or fidelity; two parts that set the same trait; a value out of range.
@@ -116,7 +125,7 @@ def policy(text: str, fidelity: str = "ideal") -> Policy:
     papers = []
     reuse: Literal["prefix", "none"] = "prefix"
     for part in text.split("+"):
-        paper = _paper(part)
+        paper = _paper(part).given(profile or {})
         papers.append(paper)
         traits = paper.traits(fidelity)  # type: ignore[arg-type]
         if traits.reuse == "none":
@@ -144,6 +153,9 @@ def _check(policy: Policy) -> None:
         raise UserError(f"{where}: heads keep different tokens, but are encoded together; combine others")
     if not retention.aligned and policy.sharing.aligned:
         raise UserError(f"{where}: layers keep different tokens, but share rows token by token; combine others")
+    plain = type(policy.sharing) is Sharing and type(policy.basis) is Basis
+    if policy.quantizer.predicts and not (retention.aligned and plain):
+        raise UserError(f"{where}: layers are predicted from each other, so they keep all channels of the same tokens")
     if retention.classes > 1 and policy.selection.selects:
         raise UserError(f"{where}: a selection among several classes of tokens is not modelled; combine others")
 

@@ -33,6 +33,7 @@ class Predicted(Quantizer):
     buffer: int = 128
     first: bool = False
     joint = True
+    predicts = True
     linear = False
     instructions = 1  # see `work`
 
@@ -50,8 +51,10 @@ class Predicted(Quantizer):
         return self.buffer
 
     def static_bytes(self, geo: Geometry) -> int:
-        """Predictors of all layers but the first, 16 bits, and three grids."""
-        return 2 * (geo.model.layers - 1) * 3 * (geo.kv_heads * geo.key_dim) ** 2 + 3 * 256 * 2 * 2
+        """Predictors of all layers but the first, with constants, 16 bits, and two grids."""
+        width = geo.kv_heads * geo.key_dim
+        grids: int = 4**self.bits + 4**self.first_bits
+        return 2 * ((geo.model.layers - 1) * (3 * width**2 + 2 * width) + 2 * grids)
 
     def _coded(self, tokens: Ints) -> Ints:
         """Tokens but the sinks and the newest: at least `buffer`, less than twice as many."""

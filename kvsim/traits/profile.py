@@ -10,7 +10,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from kvsim.specs.load import Spec
+from kvsim.specs.load import Count, Spec
 
 ASSUMED = "assumed"
 
@@ -21,6 +21,7 @@ class Measured(Spec):
     values: list[float]
     spread: float = 0.0
     source: str
+    rows: Count = 1
 
 
 class Profile(Spec):
@@ -36,11 +37,14 @@ class Figure:
     Attributes:
         values: means. spread: standard deviation between requests, as a share of the mean.
         source: where they were measured, or "assumed".
+        rows: of equal length that the values are, one after the other, over the relative depth of layers: of figures
+            that both layers and heads have.
     """
 
     values: tuple[float, ...]
     spread: float = 0.0
     source: str = ASSUMED
+    rows: int = 1
 
     @cached_property
     def mean(self) -> float:
@@ -50,6 +54,16 @@ class Figure:
     def over(self, many: int) -> tuple[float, ...]:
         """Values for `many` layers: interpolated over relative depth, so that one model's figures serve another's."""
         return _over(self.values, many)
+
+    def by_layer(self, many: int) -> tuple[tuple[float, ...], ...]:
+        """A row for each of `many` layers; one that there is serves all."""
+        return _by_layer(self.values, self.rows, many)
+
+
+@cache
+def _by_layer(values: tuple[float, ...], rows: int, many: int) -> tuple[tuple[float, ...], ...]:
+    width = len(values) // rows
+    return tuple(zip(*(_over(values[column::width], many) for column in range(width)), strict=True))
 
 
 @cache

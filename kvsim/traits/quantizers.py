@@ -23,12 +23,14 @@ class TokenQuantizer(Quantizer):
     """Keys and values per token, in groups of `group` channels with an fp16 scale and minimum each.
 
     Attributes:
-        sinks: tokens of a sequence that stay at 16 bits.
+        sinks: tokens that stay at 16 bits, those of largest activations, each with its 32-bit slot number.
+        clip: what both ends of a group's range are scaled by.
     """
 
     bits: int = 4
     group: int = 64
     sinks: int = 0
+    clip: float = 1.0
     instructions = 6  # as KIVI's
     linear = False
 
@@ -39,7 +41,7 @@ class TokenQuantizer(Quantizer):
         groups = ceil(key_dim / self.group) + ceil(value_dim / self.group)
         key = packed(coded, key_dim, self.bits) + whole * (2 * key_dim)
         value = packed(coded, value_dim, self.bits) + whole * (2 * value_dim)
-        return Parts(key, value, coded * (4 * groups))
+        return Parts(key, value, coded * (4 * groups) + whole * 4)
 
     def allocated(self, tokens: Ints, block: int, key_dim: int, value_dim: int) -> Ints:
         """Whole pages, and the sinks from the start."""

@@ -1,12 +1,13 @@
 """Recall: the whole cache rests in a slower tier; the chip holds an index of it and the rows chosen of late."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kvsim.cost.geometry import Geometry
 from kvsim.cost.op import Num, Op
-from kvsim.traits.placement import DRAM, HBM, Ints, Placement, stream_ops
+from kvsim.traits.placement import DRAM, HBM, Ints, Placement, Resting, stream_ops
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,6 @@ class Recalled(Placement):
 
     Attributes:
         cached: tokens whose rows the chip holds of each kv head and layer.
-        index_keys, index_bytes: an index in HBM: as many 16-bit keys, and bytes besides, a token and kv head.
         dense_layers: first layers that stay in HBM whole.
         repeat_heads: rows are fetched and held once for every query head (released codes).
         reads_past: a prefill chunk fetches its past; otherwise what it attends to is still on the chip.
@@ -23,8 +23,6 @@ class Recalled(Placement):
     """
 
     cached: int
-    index_keys: float = 0.0
-    index_bytes: float = 0.0
     dense_layers: int = 0
     repeat_heads: bool = False
     reads_past: bool = True
@@ -46,21 +44,17 @@ class Recalled(Placement):
     def _away(self, geo: Geometry) -> int:
         return geo.model.layers - min(self.dense_layers, geo.model.layers)
 
-    def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
+    def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
         """Rows of all but dense layers in the tier; those layers, the index and the rows held in HBM."""
-        layers, away = geo.model.layers, self._away(geo)
-        one = 2 * (geo.key_dim + geo.value_dim)  # of a token and kv head
-        index = 2 * geo.key_dim * self.index_keys + self.index_bytes
-        share = away * one / (layers * one + away * index)
-        rows = np.floor(allocated * share).astype(np.int64)
-        held = np.minimum(rows, self.cached * one * geo.kv_heads * away) * self._copies(geo)
-        return {HBM: allocated - rows + held, self.tier: rows}
+        one, rows = 2 * (geo.key_dim + geo.value_dim), self.moved(held.rows, geo)
+        recent = np.minimum(rows, self.cached * one * geo.kv_heads * self._away(geo)) * self._copies(geo)
+        return {HBM: held.total - rows + recent, self.tier: rows}
 
     def units(self, geo: Geometry) -> int:
         """Layers that are not dense."""
         return max(1, self._away(geo))
 
-    def moved(self, whole: int, geo: Geometry) -> int:
+    def moved(self, whole: Any, geo: Geometry) -> Any:
         """What is not in dense layers."""
         return whole * self._away(geo) // geo.model.layers
 

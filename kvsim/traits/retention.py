@@ -60,7 +60,7 @@ class Retention(Trait):
         """
         return prompt
 
-    def prefill_limit(self, kind: LayerKind, group: int) -> int | None:
+    def prefill_limit(self, geo: Geometry, kind: LayerKind, group: int) -> int | None:
         """Tokens before it that a prompt's token attends to in a head group, and that stay meanwhile; None for all."""
         return None
 
@@ -77,7 +77,7 @@ class SinksAndWindow(Retention):
         """min(context, sinks + window) in every group."""
         return super().kept(prompt, np.minimum(context, self.sinks + self.window), kinds)
 
-    def prefill_limit(self, kind: LayerKind, group: int) -> int | None:
+    def prefill_limit(self, geo: Geometry, kind: LayerKind, group: int) -> int | None:
         """A prompt is read under the same mask."""
         return self.sinks + self.window
 

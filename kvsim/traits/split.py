@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kvsim.cost.geometry import Geometry
 from kvsim.cost.kernels import copy
 from kvsim.cost.op import Num, Op
-from kvsim.traits.placement import DRAM, FETCH, HBM, RETURN, Ints, Placement
+from kvsim.traits.placement import DRAM, FETCH, HBM, RETURN, Ints, Placement, Resting
 
 FLASH = "flash"
 BUFFERS = 2  # layers
@@ -58,8 +58,9 @@ class Split(Placement):
         aside = BUFFERS / geo.model.layers * self.weights.away / 100
         return {HBM: self.weights.hbm / 100 + aside, DRAM: self.weights.dram / 100, FLASH: self.weights.flash / 100}
 
-    def rest(self, allocated: Ints, geo: Geometry) -> dict[str, Ints]:
+    def rest(self, held: Resting, geo: Geometry) -> dict[str, Ints]:
         """The share of the cache in HBM with two layers of the rest, and that rest."""
+        allocated = held.total
         if not self.cache.away:
             return {HBM: allocated}
         away = allocated * self.cache.away // 100

@@ -16,6 +16,7 @@ from kvsim.traits.trait import End
 class VideoChannels(Quantizer):
     """VidKV: a part of the key channels at 2 bits, the others at 1 bit after an FFT over a group of tokens; values at
     1.58 bits, five to a byte. Both per channel, with an fp16 scale and minimum a group; the newest tokens at 16 bits.
+    A bit a channel says which are loud, and a bit a token which are salient, where some are.
 
     Attributes:
         anomalous: share of key channels at 2 bits. salient: share of tokens whose values have 2 bits.
@@ -40,8 +41,9 @@ class VideoChannels(Quantizer):
         loud = round(self.anomalous * key_dim)
         kept = np.ceil(coded * self.salient).astype(np.int64)
         key = packed(coded, 2 * loud + (key_dim - loud), 1) + recent * (2 * key_dim)
-        value = packed(coded - kept, value_dim, 1.6) + packed(kept, value_dim, 2) + recent * (2 * value_dim)
-        return Parts(key, value, coded // self.group * (4 * (key_dim + value_dim)))
+        value = -(-(coded - kept) * value_dim // 5) + packed(kept, value_dim, 2) + recent * (2 * value_dim)
+        marks = -(-key_dim // 8) * (coded > 0) + (-(-coded // 8) if self.salient else 0)
+        return Parts(key, value, coded // self.group * (4 * (key_dim + value_dim)) + marks)
 
     def allocated(self, tokens: Ints, block: int, key_dim: int, value_dim: int) -> Ints:
         """Whole groups of codes, and the recent rows from the start."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kvsim import find
+from kvsim.cost.executed.batch import SPENDS_S, Batch
 from kvsim.cost.op import Num
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
@@ -21,6 +22,7 @@ from kvsim.validate.steplog import FOLDER, StepRow, chips, column, read_steps
 
 SERVING = "executor"  # the preset whose overheads the executor has
 GRAPHED, UNGRAPHED = "graphs", "launched"
+TIMED_ALONE = 1500  # tokens up to which steps without a graph wait for their launches, and so for each other
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,17 @@ def chip_of(hw: str) -> str:
     return hw
 
 
-def priced(chip: str, rows: Sequence[StepRow], lender: str = "") -> list[Priced]:
-    """Each row with its prediction; by another chip's curves (`kvsim.validate.lend`) if one is named."""
+def priced(chip: str, rows: Sequence[StepRow], lender: str = "", as_executed: bool = True) -> list[Priced]:
+    """Each row with its prediction; by another chip's curves (`kvsim.validate.lend`) if one is named.
+
+    `as_executed`: by the executor's own kernels, where they are known; else as a run is priced.
+    """
     hw = machine_of(chip)
-    return [_priced(hw, row, lender) for row in rows]
+    return [_priced(hw, row, lender, as_executed) for row in rows]
 
 
-def _priced(hw: str, row: StepRow, lender: str) -> Priced:
-    pricer, serving = _pricer(hw, row.model, row.policy, row.fidelity, row.tp, row.block, lender)
+def _priced(hw: str, row: StepRow, lender: str, as_executed: bool) -> Priced:
+    pricer, serving = _pricer(hw, row.model, row.policy, row.fidelity, row.tp, row.block, lender, as_executed)
     layout = pricer.layout
     ledger = np.zeros(pricer.rows, np.int64)
     for count, context, prompt in row.decodes:
@@ -92,11 +97,29 @@ def _priced(hw: str, row: StepRow, lender: str) -> Priced:
         features = chunk if features is None else [a + b for a, b in zip(features, chunk, strict=True)]
         held += int(layout.allocated_while_prefilling(past + new)[1])
         end_s += pricer.prompt_end(past + new)
-    took = pricer.price(row.batch, ledger.tolist() if row.batch else (), features, len(row.chunks), end_s)[0]
+    rows = ledger.tolist() if row.batch else ()
+    if pricer.executed:
+        gpu_s = pricer.executed.seconds(_batch(pricer, row))
+        took = pricer.overlapped(gpu_s, row.batch, rows, features)[0]
+    else:
+        took = pricer.price(row.batch, rows, features, len(row.chunks), end_s)[0]
     sequences = row.batch + len(row.chunks)
     working = activation_bytes(layout, _sized(serving, row.batch + row.new, sequences))
     weights = int(layout.geo.model.weight_bytes / row.tp)
     return Priced(row, float(np.asarray(took).item()), held, weights + layout.static_bytes + working)
+
+
+def _batch(pricer: Pricer, row: StepRow) -> Batch:
+    """A row's step: one of few tokens was timed alone, so that the chip had its full clock, others were in series."""
+    layout, kept, read = pricer.layout, list[int](), 0.0
+    for count, context, prompt in row.decodes:
+        generated = max(1, context - prompt)
+        each = pricer.ledger_rows(context - generated, generated)[:, -1]
+        kept += [int(each[0]) // layout.geo.kv_heads] * count
+        read += 0.0 if layout.linear else count * float(each[1])
+    ends = tuple(new + past for new, past in row.chunks)
+    full_clock_s = SPENDS_S if row.batch + row.new <= TIMED_ALONE else 0.0
+    return Batch(tuple(kept), read, row.chunks, ends, full_clock_s, row.width_tokens)
 
 
 def _sized(serving: Serving, tokens: int, sequences: int) -> Serving:
@@ -107,9 +130,9 @@ def _sized(serving: Serving, tokens: int, sequences: int) -> Serving:
 
 @cache
 def _pricer(
-    hw: str, model: str, policy: str, fidelity: str, tp: int, block: int, lender: str
+    hw: str, model: str, policy: str, fidelity: str, tp: int, block: int, lender: str, as_executed: bool = True
 ) -> tuple[Pricer, Serving]:
-    serving = serving_preset(SERVING, {"block_tokens": block})
+    serving = serving_preset(SERVING, {"block_tokens": block, "as_executed": as_executed})
     layout = Layout(named_policy(policy, fidelity), find.model(model), tp, serving.block_tokens)
     machine = lend.machine(hw if tp == 1 else f"{hw}x{tp}", lender)
     return Pricer(layout, Rates.of(machine, tp), serving.overheads), serving

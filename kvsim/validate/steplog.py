@@ -3,7 +3,8 @@
 | column | meaning |
 |---|---|
 | model, policy | what ran; `policy` as kvsim writes it (`headinfer`, `kivi:bits=4`) |
-| tp, fidelity, block | chips, ideal or published, tokens of a page; 1, ideal and 16 where the column is missing |
+| tp, fidelity, block, width_tokens | chips, ideal or published, tokens of a page and of a row of the table of pages;
+1, ideal, 16 and 0 (as replays have them) where the column is missing |
 | phase | decode, prefill or mixed |
 | decodes | `8x2048/2000+1x900/800`: sequences, tokens of each after the step, of which so many are its prompt |
 | chunks | `512@1024+64@0`: new tokens of a prompt, on top of earlier ones; each is its prompt's last |
@@ -31,7 +32,7 @@ FOLDER = ROOT / "hardware" / "calibration"
 WHOLE = ("graphed", "before_bytes", "peak_bytes", "kv_bytes", "weight_bytes")
 REAL = ("seconds", "noise", "wall_s")
 COLUMNS = ("model", "policy", "phase", "decodes", "chunks", *WHOLE, *REAL, "device", "command")
-MISSING = {"tp": "1", "fidelity": "ideal", "block": "16"}  # of columns that may be
+MISSING = {"tp": "1", "fidelity": "ideal", "block": "16", "width_tokens": "0"}  # of columns that may be
 PHASES = ("decode", "prefill", "mixed")
 PACED_BY_HOST = 900  # prompts' tokens up to which a step that is no graph is paced by its launches,
 BEHIND = 1.2  # unless the GPU was kept waiting till all were launched: the host took longer than the GPU, then
@@ -63,6 +64,7 @@ class StepRow:
     tp: int = 1
     fidelity: str = "ideal"
     block: int = 16
+    width_tokens: int = 0
     device: str = ""
     command: str = ""
 
@@ -125,7 +127,7 @@ def _row(row: dict[str, str], where: str) -> StepRow:
     decodes = _parts(row["decodes"], _DECODES, "8x2048/2000", f"{where}: decodes")
     chunks = _parts(row["chunks"], _CHUNKS, "512@1024", f"{where}: chunks")
     try:
-        figures = {name: int(float(row[name] or 0)) for name in (*WHOLE, "tp", "block")}
+        figures = {name: int(float(row[name] or 0)) for name in (*WHOLE, "tp", "block", "width_tokens")}
         real = {name: float(row[name] or 0) for name in REAL}
     except ValueError as error:
         raise UserError(f"{where}: {error}") from None

@@ -29,6 +29,7 @@ class A2ats(Paper):
     title = "A2ATS"
     arxiv = "2502.12665"
     repo = "junhuihe-hjh/A2ATS"
+    knob = "share"
     above_full = "a code of each key"
 
     def __post_init__(self) -> None:
@@ -41,6 +42,5 @@ class A2ats(Paper):
         """Codes of a prefix are shared with its rows. What was released masks scores instead; it saves nothing."""
         if fidelity == "published":
             return Traits()
-        selection = Codewords(self.codewords, self.share, self.window)
-        placement = ChosenOnHost(self.sinks + self.local, selection.code_bytes, self.numa_aware)
-        return Traits(selection=selection, placement=placement)
+        placement = ChosenOnHost(self.sinks, self.local, self.numa_aware)
+        return Traits(selection=Codewords(self.codewords, self.share, self.window), placement=placement)

@@ -24,6 +24,7 @@ class A2sf(Paper):
     title = "A2SF"
     arxiv = "2407.20485"
     repo = "Dirac-Notation/A2SF"
+    knob = "budget"
     above_full = "a score for each slot"
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ class Alisa(Paper):
 
     title = "ALISA"
     arxiv = "2403.17312"
+    knob = "share"
     figures = MappingProxyType({"missed_tokens": assumed(0.3, spread=0.3)})
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ class AquaKv(Paper):
     title = "AQUA-KV"
     arxiv = "2501.19392"
     repo = "goodevening13/aquakv"
+    knob = "bits"
 
     def __post_init__(self) -> None:
         for name in ("bits", "first_bits"):

@@ -22,6 +22,7 @@ class BfpKv(Paper):
 
     title = "BFP cache"
     arxiv = "2403.20137"
+    knob = "bits"
 
     def __post_init__(self) -> None:
         require(2 <= self.bits <= 16, f"bits must be in [2, 16], but got {self.bits}")

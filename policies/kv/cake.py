@@ -29,6 +29,7 @@ class Cake(Paper):
     title = "CAKE"
     arxiv = "2503.12491"
     repo = "antgroup/cakekv"
+    knob = "capacity"
     figures = MappingProxyType({"layer_preference": assumed(1.6, 1.2, 0.8, 0.4, spread=0.3)})
 
     def __post_init__(self) -> None:

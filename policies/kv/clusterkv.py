@@ -31,6 +31,7 @@ class Clusterkv(Paper):
     title = "ClusterKV"
     arxiv = "2412.03213"
     repo = "sjtu-zhao-lab/ClusterKV"
+    knob = "budget"
     above_full = "centroids, and the cluster of each token"
     figures = MappingProxyType({"misses": assumed(0.37, spread=0.3)})  # of what the step before had not chosen
 
@@ -52,5 +53,5 @@ class Clusterkv(Paper):
         if self.offload:
             held = self.sinks + self.budget + self.window
             repeat = fidelity == "published"
-            placement = Recalled(held, 1 / self.each, 4, self.dense_layers, repeat)
+            placement = Recalled(held, self.dense_layers, repeat)
         return Traits(selection=selection, placement=placement, reuse="none")

@@ -19,6 +19,7 @@ class CoupledQuantization(Paper):
 
     title = "CQ"
     arxiv = "2405.03917"
+    knob = "channels"
 
     def __post_init__(self) -> None:
         require(self.channels >= 1, f"channels must be at least 1, but got {self.channels}")

@@ -23,6 +23,7 @@ class Cskv(Paper):
     title = "CSKV"
     arxiv = "2409.10593"
     repo = "wln20/CSKV"
+    knob = ("key_keep", "value_keep")
     above_full = "the window at full width besides narrow rows, of few tokens"
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ class Csr(Paper):
 
     title = "CSR"
     arxiv = "2412.11741"
+    knob = "atoms"
 
     def __post_init__(self) -> None:
         require(self.atoms >= 1, f"atoms must be at least 1, but got {self.atoms}")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import LayerShares
-from kvsim.traits.fates import MergeNearest
+from kvsim.traits.merges import MergeLikely
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
 from kvsim.traits.profile import assumed
 from kvsim.traits.scorers import AccumulatedScores
@@ -28,7 +28,8 @@ class D2o(Paper):
     title = "D2O"
     arxiv = "2406.13035"
     repo = "AIoT-MLSys-Lab/D2O"
-    above_full = "a score for each slot"
+    knob = ("heavy", "recent")
+    above_full = "a score for each slot, and thresholds"
     figures = MappingProxyType(
         {"layer_density": assumed(1.4, 1.1, 0.8, 0.7, spread=0.2), "merged_tokens": assumed(0.5, spread=0.3)}
     )
@@ -42,8 +43,9 @@ class D2o(Paper):
         """Published code writes the score matrix out and gathers the cache at each step."""
         written, figures = fidelity == "published", self.profile()
         shares = (self.heavy, self.recent)
-        budget = LayerShares(parts=shares, figure=figures["layer_density"], least=self.sinks, whole=(0, 1, -1))
-        fate = MergeNearest(share=figures["merged_tokens"].mean)
+        density = figures["layer_density"]
+        budget = LayerShares(parts=shares, figure=density, least=self.sinks, whole=(0, 1, -1), measure="density")
+        fate = MergeLikely(share=figures["merged_tokens"].mean)
         scorer = AccumulatedScores(written)
         retention = Budgeted(budget, scorer, fate, sinks=self.sinks, every=1, copies=written)
         return Traits(retention=retention, reuse="none")

@@ -22,6 +22,7 @@ class EigenAttention(Paper):
     title = "Eigen Attention"
     arxiv = "2408.05646"
     repo = "UtkarshSaxena1/EigenAttn"
+    knob = ("key_keep", "value_keep")
 
     def __post_init__(self) -> None:
         for name in ("key_keep", "value_keep"):

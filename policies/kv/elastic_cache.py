@@ -1,16 +1,16 @@
 """Efficient Inference of Vision Instruction-Following Models with Elastic Cache. arXiv:2407.18121.
 
 After the prompt, tokens that draw little attention are averaged into their nearest anchor; while decoding, one token at
-a fixed distance goes at each step. Code: liuzuyan/ElasticCache.
+a fixed distance goes at each step. All heads of a layer choose alike. Code: liuzuyan/ElasticCache.
 """
 
 from dataclasses import dataclass
 
 from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.budgets import Budget
-from kvsim.traits.fates import MergeNearest
+from kvsim.traits.global_local import LayerSums
+from kvsim.traits.merges import MergeIntoAnchors
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
-from kvsim.traits.scorers import AccumulatedScores
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ElasticCache(Paper):
     title = "Elastic Cache"
     arxiv = "2407.18121"
     repo = "liuzuyan/ElasticCache"
-    above_full = "a score for each slot"
+    knob = "ratio"
 
     def __post_init__(self) -> None:
         require(0 <= self.ratio < 1, f"ratio must be in [0, 1), but got {self.ratio}")
@@ -36,7 +36,7 @@ class ElasticCache(Paper):
     def traits(self, fidelity: Fidelity) -> Traits:
         """Published code writes the score matrix out and concatenates the cache at each step."""
         written = fidelity == "published"
-        scorer, fate = AccumulatedScores(written, at_decode=False), MergeNearest(at_decode=False)
+        scorer, fate = LayerSums(written), MergeIntoAnchors(distance=self.distance)
         budget = Budget(parts=(1 - self.ratio,))
-        retention = Budgeted(budget, scorer, fate, sinks=self.sinks, recent=self.distance, every=1, copies=written)
+        retention = Budgeted(budget, scorer, fate, sinks=self.sinks, recent=1, every=1, copies=written)
         return Traits(retention=retention, reuse="none")

@@ -28,6 +28,7 @@ class Fastkv(Paper):
     title = "FastKV"
     arxiv = "2502.01068"
     repo = "dongwonjo/FastKV"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         require_window(self.window, self.capacity)

@@ -26,6 +26,7 @@ class Finch(Paper):
     title = "Finch"
     arxiv = "2408.00167"
     repo = "NVIDIA/kvpress"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         require(self.question >= 1, f"question must be at least 1, but got {self.question}")

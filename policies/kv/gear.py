@@ -30,6 +30,7 @@ class Gear(Paper):
     title = "GEAR"
     arxiv = "2403.05527"
     repo = "opengear-project/GEAR"
+    knob = "bits"
     above_full = "factors of few tokens"
 
     def __post_init__(self) -> None:

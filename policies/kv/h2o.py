@@ -18,6 +18,7 @@ class H2o(Paper):
     title = "H2O"
     arxiv = "2306.14048"
     repo = "FMInference/H2O"
+    knob = ("heavy", "recent")
     above_full = "a score for each slot, before the budget is reached"
 
     def __post_init__(self) -> None:

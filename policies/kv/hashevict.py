@@ -21,6 +21,7 @@ class Hashevict(Paper):
 
     title = "HashEvict"
     arxiv = "2412.16187"
+    knob = "keep"
     above_full = "a code for each slot"
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ class Headkv(Paper):
     title = "HeadKV"
     arxiv = "2410.19258"
     repo = "FYYFU/HeadKV"
+    knob = "capacity"
     figures = MappingProxyType({"head_importance": assumed(2.5, 1.2, 0.6, 0.3, spread=0.2)})
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ class Kivi(Paper):
     title = "KIVI"
     arxiv = "2402.02750"
     repo = "jy-yuan/KIVI"
+    knob = "bits"
 
     def __post_init__(self) -> None:
         require(self.bits in (2, 4, 8), f"bits must be 2, 4 or 8, but got {self.bits}")

@@ -23,6 +23,7 @@ class KvAdaquant(Paper):
     title = "KV-AdaQuant"
     arxiv = "2502.15075"
     repo = "mohsenhariri/spectral-kv"
+    knob = ("key_bits", "value_bits")
 
     def __post_init__(self) -> None:
         for name in ("key_bits", "value_bits"):

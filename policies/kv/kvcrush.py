@@ -31,6 +31,7 @@ class Kvcrush(Paper):
     title = "KVCrush"
     arxiv = "2503.00022"
     repo = "openvinotoolkit/openvino.genai"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         anchors = ("mean", "alternate", "random", "zeros", "ones")

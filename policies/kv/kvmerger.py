@@ -25,6 +25,7 @@ class Kvmerger(Paper):
 
     title = "KVMerger"
     arxiv = "2407.08454"
+    knob = "keep"
 
     def __post_init__(self) -> None:
         require(0 < self.keep <= 1, f"keep must be in (0, 1], but got {self.keep}")

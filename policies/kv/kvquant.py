@@ -23,6 +23,7 @@ class Kvquant(Paper):
     title = "KVQuant"
     arxiv = "2401.18079"
     repo = "SqueezeAILab/KVQuant"
+    knob = "bits"
 
     def __post_init__(self) -> None:
         require(self.bits in (2, 3, 4), f"bits must be 2, 3 or 4, but got {self.bits}")

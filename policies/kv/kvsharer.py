@@ -19,6 +19,7 @@ class Kvsharer(Paper):
     title = "KVSharer"
     arxiv = "2410.18517"
     repo = "yangyifei729/KVSharer"
+    knob = "share"
 
     def __post_init__(self) -> None:
         require(0 <= self.share < 1, f"share must be in [0, 1), but got {self.share}")

@@ -24,6 +24,7 @@ class L2NormKv(Paper):
     title = "L2 norm"
     arxiv = "2406.11430"
     repo = "alessiodevoto/l2compress"
+    knob = "keep"
 
     def __post_init__(self) -> None:
         require(0 < self.keep <= 1, f"keep must be in (0, 1], but got {self.keep}")

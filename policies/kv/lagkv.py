@@ -23,6 +23,7 @@ class Lagkv(Paper):
     title = "LagKV"
     arxiv = "2504.04704"
     repo = "AI-Lab-China-Merchants-Bank/LagKV"
+    knob = "ratio"
 
     def __post_init__(self) -> None:
         require(self.sinks >= 0, f"sinks must be at least 0, but got {self.sinks}")

@@ -24,6 +24,7 @@ class Lazyeviction(Paper):
 
     title = "LazyEviction"
     arxiv = "2506.15969"
+    knob = "budget"
     above_full = "two integers for each slot"
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ class Less(Paper):
     title = "LESS"
     arxiv = "2402.09398"
     repo = "hdong920/LESS"
+    knob = ("heavy", "recent")
     above_full = "a score for each slot, and the state"
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ class Locret(Paper):
     title = "Locret"
     arxiv = "2410.01805"
     repo = "huangyuxiang03/Locret"
+    knob = ("budget", "stabilizers")
     above_full = "a score of each token"
 
     def __post_init__(self) -> None:

@@ -32,6 +32,7 @@ class Magicpig(Paper):
     title = "MagicPIG"
     arxiv = "2410.16179"
     repo = "Infini-AI-Lab/MagicPIG"
+    above_full = "hash tables"
     figures = MappingProxyType({"tokens_sampled": assumed(0.025)})
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ class Magicpig(Paper):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, but got {getattr(self, name)}")
         for name in ("sinks", "local", "dense_layers", "threads"):
             require(getattr(self, name) >= 0, f"{name} must be at least 0, but got {getattr(self, name)}")
-        require(self.bits <= 32, f"bits must be at most 32, but got {self.bits}")
+        require(self.bits <= 16, f"bits must be at most 16 (a table's hash), but got {self.bits}")
         require(0 <= self.sample <= 1, f"sample must be in [0, 1], but got {self.sample}")
 
     def profile(self) -> Mapping[str, Figure]:
@@ -48,6 +49,8 @@ class Magicpig(Paper):
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """Tables are built per request, so prefixes are not shared."""
-        window, sample = self.sinks + self.local, self.sample or self.profile()["tokens_sampled"].mean
-        placement = OnHost(self.bits, self.tables, sample, window, self.dense_layers, self.numa_aware, self.threads)
+        sample = self.sample or self.profile()["tokens_sampled"].mean
+        placement = OnHost(
+            self.bits, self.tables, sample, self.sinks, self.local, self.dense_layers, self.numa_aware, self.threads
+        )
         return Traits(placement=placement, reuse="none")

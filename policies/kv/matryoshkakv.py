@@ -19,6 +19,7 @@ class Matryoshkakv(Paper):
 
     title = "MatryoshkaKV"
     arxiv = "2410.14731"
+    knob = ("key_keep", "value_keep")
 
     def __post_init__(self) -> None:
         for name in ("key_keep", "value_keep"):

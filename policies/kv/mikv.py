@@ -26,6 +26,7 @@ class Mikv(Paper):
 
     title = "MiKV"
     arxiv = "2402.18096"
+    knob = "important"
     above_full = "a score for each slot, and the balancer"
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ class Minicache(Paper):
 
     title = "MiniCache"
     arxiv = "2405.14366"
+    knob = "first"
     above_full = "magnitudes and positions, while few tokens are merged"
     figures = MappingProxyType({"retained_tokens": assumed(0.05, spread=0.5)})  # the paper's threshold
 

@@ -25,6 +25,7 @@ class Morphkv(Paper):
     title = "MorphKV"
     arxiv = "2503.00979"
     repo = "ghadiaravi13/MorphKV"
+    knob = "capacity"
     above_full = "rows of attention for each slot"
 
     def __post_init__(self) -> None:

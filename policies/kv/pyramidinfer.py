@@ -30,6 +30,7 @@ class Pyramidinfer(Paper):
     title = "PyramidInfer"
     arxiv = "2405.12532"
     repo = "mutonix/pyramidinfer"
+    knob = "keep"
 
     def __post_init__(self) -> None:
         require(0 <= self.recent < 1, f"recent must be in [0, 1), but got {self.recent}")

@@ -25,6 +25,7 @@ class Pyramidkv(Paper):
     title = "PyramidKV"
     arxiv = "2406.02069"
     repo = "Zefan-Cai/KVCache-Factory"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         require_window(self.window, self.capacity)

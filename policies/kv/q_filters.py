@@ -22,6 +22,7 @@ class QFilters(Paper):
     title = "Q-Filters"
     arxiv = "2503.02812"
     repo = "NathanGodey/qfilters"
+    knob = "budget"
     above_full = "a score for each slot"
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class Qpruningkv(Paper):
     title = "QPruningKV"
     arxiv = "2412.12706"
     repo = "zhzihao/QPruningKV"
+    knob = "budget"
 
     def __post_init__(self) -> None:
         require(self.bits in (2, 4, 8), f"bits must be 2, 4 or 8, but got {self.bits}")

@@ -21,6 +21,7 @@ class Quest(Paper):
     title = "Quest"
     arxiv = "2406.10774"
     repo = "mit-han-lab/Quest"
+    knob = "budget"
     above_full = "bounds of each page"
 
     def __post_init__(self) -> None:

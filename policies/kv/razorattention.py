@@ -11,13 +11,13 @@ from kvsim.traits.budgeted import Budgeted
 from kvsim.traits.fates import Compensation
 from kvsim.traits.head_budgets import HeadRules, Rule
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
-from kvsim.traits.profile import Figure, assumed
+from kvsim.traits.profile import assumed
 
 
 @dataclass(frozen=True)
 class Razorattention(Paper):
     """sinks: first tokens that stay (4); least: newest tokens that stay at least (4000); shrink: else the prompt's
-    length over this (5). Retrieval heads: about 15 % of the heads.
+    length over this (5). Figure: shares of retrieval heads (about 15 %) and of the others.
     """
 
     sinks: int = 4
@@ -26,7 +26,8 @@ class Razorattention(Paper):
 
     title = "RazorAttention"
     arxiv = "2407.15891"
-    figures = MappingProxyType({"retrieval_heads": assumed(0.15, spread=0.1)})
+    knob = "least"
+    figures = MappingProxyType({"retrieval_heads": assumed(0.15, 0.85, spread=0.1)})
 
     def __post_init__(self) -> None:
         require(self.sinks >= 0, f"sinks must be at least 0, but got {self.sinks}")
@@ -36,7 +37,6 @@ class Razorattention(Paper):
     def traits(self, fidelity: Fidelity) -> Traits:
         """There is no published code to differ from."""
         rules = (Rule(everything=True), Rule(1 / self.shrink, self.least, self.sinks))
-        share = self.profile()["retrieval_heads"].mean
-        budget = HeadRules(rules=rules, figure=Figure((share, 1 - share)))
+        budget = HeadRules(rules=rules, figure=self.profile()["retrieval_heads"])
         retention = Budgeted(budget, fate=Compensation(), sinks=self.sinks, every=1)
         return Traits(retention=retention, reuse="none")

@@ -28,6 +28,7 @@ class Rekv(Paper):
     title = "ReKV"
     arxiv = "2503.00540"
     repo = "Becomebright/ReKV"
+    knob = "frames"
     above_full = "mean keys of frames"
 
     def __post_init__(self) -> None:
@@ -41,5 +42,5 @@ class Rekv(Paper):
         return Traits(
             retention=WindowedReading(self.window),
             selection=Frames(self.frames, self.frame_tokens, self.recent, self.tier),
-            placement=Recalled(held, 1 / self.frame_tokens, reads_past=False, tier=self.tier),
+            placement=Recalled(held, reads_past=False, tier=self.tier),
         )

@@ -25,6 +25,7 @@ class Rotatekv(Paper):
     title = "RotateKV"
     arxiv = "2501.16383"
     repo = "ZunhaiSu/RotateKV"
+    knob = "bits"
 
     def __post_init__(self) -> None:
         require(self.bits in (2, 3, 4), f"bits must be 2, 3 or 4, but got {self.bits}")
@@ -36,4 +37,5 @@ class Rotatekv(Paper):
         """Published code rounds and stores 16 bits."""
         if fidelity == "published":
             return Traits(quantizer=Simulated(), reuse="none")
-        return Traits(basis=Hadamard(self.heads), quantizer=TokenQuantizer(self.bits, self.group, self.sinks))
+        clip = 0.8 if self.bits == 2 else 1.0  # as its scripts set it
+        return Traits(basis=Hadamard(self.heads), quantizer=TokenQuantizer(self.bits, self.group, self.sinks, clip))

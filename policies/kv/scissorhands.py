@@ -27,6 +27,7 @@ class Scissorhands(Paper):
     title = "Scissorhands"
     arxiv = "2305.17118"
     repo = "AnswerDotAI/cold-compress"
+    knob = "budget"
     above_full = "a history for each slot"
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ class ScopeKv(Paper):
     title = "SCOPE"
     arxiv = "2412.13649"
     repo = "Linking-ai/SCOPE"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         require(

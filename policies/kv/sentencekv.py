@@ -34,6 +34,7 @@ class Sentencekv(Paper):
     title = "SentenceKV"
     arxiv = "2504.00970"
     repo = "zzbright1998/SentenceKV"
+    knob = "budget"
     above_full = "mean keys"
     figures = MappingProxyType({"sentence_tokens": assumed(20.0, spread=0.5), "misses": assumed(0.3, spread=0.5)})
 
@@ -52,6 +53,6 @@ class Sentencekv(Paper):
         return Traits(
             retention=Budgeted(candidates, votes, sinks=self.start, recent=self.recent, repeat_heads=published),
             selection=Sentences(self.budget, always, tokens, profile["misses"].mean, published),
-            placement=Recalled(always + self.budget, 1 / tokens, 4 / tokens),
+            placement=Recalled(always + self.budget),
             reuse="none",
         )

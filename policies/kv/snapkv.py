@@ -18,6 +18,7 @@ class Snapkv(Paper):
     title = "SnapKV"
     arxiv = "2404.14469"
     repo = "FasterDecoding/SnapKV"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         require_window(self.window, self.capacity)

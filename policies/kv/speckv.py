@@ -32,6 +32,7 @@ class Speckv(Paper):
     title = "SpecKV"
     arxiv = "2506.08373"
     repo = "furiosa-ai/draft-based-approx-llm"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         for name in ("window", "pool", "lookahead", "near", "columns"):

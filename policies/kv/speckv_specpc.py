@@ -34,6 +34,7 @@ class Speckvspecpc(Paper):
     title = "SpecKV-PC"
     arxiv = "2506.08373"
     repo = "furiosa-ai/draft-based-approx-llm"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         for name in ("window", "pool", "lookahead", "draft_window", "draft_pool"):

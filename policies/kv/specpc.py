@@ -29,6 +29,7 @@ class Specpc(Paper):
     title = "SpecPC"
     arxiv = "2506.08373"
     repo = "furiosa-ai/draft-based-approx-llm"
+    knob = "tokens"
 
     def __post_init__(self) -> None:
         for name in ("window", "pool", "lookahead"):

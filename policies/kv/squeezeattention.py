@@ -27,6 +27,7 @@ class Squeezeattention(Paper):
     title = "SqueezeAttention"
     arxiv = "2404.04793"
     repo = "hetailang/SqueezeAttention"
+    knob = "keep"
     figures = MappingProxyType({"low_layers": assumed(0.5, spread=0.2)})
 
     def __post_init__(self) -> None:

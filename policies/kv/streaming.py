@@ -16,6 +16,7 @@ class Streaming(Paper):
     title = "StreamingLLM"
     arxiv = "2309.17453"
     repo = "mit-han-lab/streaming-llm"
+    knob = "window"
 
     def __post_init__(self) -> None:
         require(self.sinks >= 0, f"sinks must be at least 0, but got {self.sinks}")

@@ -23,6 +23,7 @@ class Think(Paper):
     title = "ThinK"
     arxiv = "2407.21018"
     repo = "SalesforceAIResearch/ThinK"
+    knob = "pruned"
     above_full = "the mask, of few tokens"
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class Tidaldecode(Paper):
     title = "TidalDecode"
     arxiv = "2410.05076"
     repo = "DerrickYLJ/TidalDecode"
+    knob = "budget"
 
     def __post_init__(self) -> None:
         require(self.budget >= 1, f"budget must be at least 1, but got {self.budget}")

@@ -21,6 +21,7 @@ class Tova(Paper):
     title = "TOVA"
     arxiv = "2401.06104"
     repo = "schwartz-lab-NLP/TOVA"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         require(self.capacity >= 1, f"capacity must be at least 1, but got {self.capacity}")

@@ -28,6 +28,7 @@ class Windowkv(Paper):
     title = "WindowKV"
     arxiv = "2503.17922"
     repo = "optim996/WindowKV"
+    knob = "capacity"
 
     def __post_init__(self) -> None:
         require_window(self.window, self.capacity)

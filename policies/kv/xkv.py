@@ -26,6 +26,7 @@ class Xkv(Paper):
     title = "xKV"
     arxiv = "2503.18893"
     repo = "abdelfattah-lab/xKV"
+    knob = ("key_rank", "value_rank")
     above_full = "bases that each sequence holds"
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class Zigzagkv(Paper):
 
     title = "ZigZagKV"
     arxiv = "2412.09036"
+    knob = "keep"
     figures = MappingProxyType({"layer_uncertainty": assumed(1.5, 1.0, 0.5, 1.0, spread=0.3)})
 
     def __post_init__(self) -> None:
@@ -31,5 +32,6 @@ class Zigzagkv(Paper):
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """There is no published code to differ from."""
-        budget = LayerShares(parts=(self.keep,), figure=self.profile()["layer_uncertainty"], least=self.window)
-        return Traits(retention=Budgeted(budget, VotesAndSpread(self.window)), reuse="none")
+        uncertainty = self.profile()["layer_uncertainty"]
+        budget = LayerShares(parts=(self.keep,), figure=uncertainty, least=self.window, measure="uncertainty")
+        return Traits(retention=Budgeted(budget, VotesAndSpread(self.window, gamma=0.0)), reuse="none")

@@ -6,8 +6,7 @@ kernel. The newest tokens wait until a block of them is coded with all others. C
 
 from dataclasses import dataclass
 
-from kvsim.traits.classes import ByClass, Salience, SeparableCodes
-from kvsim.traits.encoding import Quantizer
+from kvsim.traits.classes import ByClass, Salience, SeparableCodes, Uncoded
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
 
 
@@ -26,7 +25,8 @@ class Zipcache(Paper):
     title = "ZipCache"
     arxiv = "2405.14256"
     repo = "ThisisBillhe/ZipCache"
-    above_full = "scales of channels, of few tokens"
+    knob = "salient"
+    above_full = "scales of channels, of few tokens, and scores"
 
     def __post_init__(self) -> None:
         require(0 <= self.salient <= 1, f"salient must be in [0, 1], but got {self.salient}")
@@ -36,7 +36,7 @@ class Zipcache(Paper):
         require(0 < self.probes <= 1, f"probes must be in (0, 1], but got {self.probes}")
 
     def traits(self, fidelity: Fidelity) -> Traits:
-        """Both fidelities are one, but that published code names tokens by 64-bit ids where a bit each does."""
-        codes = (SeparableCodes(self.high_bits), SeparableCodes(self.low_bits), Quantizer())
+        """Both fidelities are one, but that published code names tokens by 64-bit ids."""
+        codes = (SeparableCodes(self.high_bits), SeparableCodes(self.low_bits), Uncoded())
         retention = Salience(self.salient, self.gap, self.probes)
         return Traits(retention=retention, quantizer=ByClass(each=codes, block=self.gap, joint=True), reuse="none")

@@ -9,8 +9,7 @@ code was named.
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from kvsim.traits.classes import ByClass, SeparableCodes
-from kvsim.traits.encoding import Quantizer
+from kvsim.traits.classes import ByClass, SeparableCodes, Uncoded
 from kvsim.traits.policy import Fidelity, Paper, Traits, require
 from kvsim.traits.profile import assumed
 from kvsim.traits.sparse_prefill import AmongImportant, ProbedSalience
@@ -32,7 +31,7 @@ class Zipvl(Paper):
 
     title = "ZipVL"
     arxiv = "2410.08584"
-    above_full = "scales of channels, of few tokens"
+    above_full = "scales of channels, of few tokens, and scores"
     figures = MappingProxyType({"important_tokens": assumed(0.4, spread=0.4)})
 
     def __post_init__(self) -> None:
@@ -45,11 +44,11 @@ class Zipvl(Paper):
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """How many tokens hold that much attention is up to the data."""
-        share = self.profile()["important_tokens"].mean
-        codes = (SeparableCodes(self.high_bits), SeparableCodes(self.low_bits), Quantizer())
+        important = self.profile()["important_tokens"]
+        codes = (SeparableCodes(self.high_bits), SeparableCodes(self.low_bits), Uncoded())
         return Traits(
-            retention=ProbedSalience(share, self.gap, self.probes, self.queries, self.threshold),
+            retention=ProbedSalience(important.mean, self.gap, self.probes, self.queries, self.threshold, important),
             quantizer=ByClass(each=codes, block=self.gap, joint=True),
-            prefill=AmongImportant(share),
+            prefill=AmongImportant(important),
             reuse="none",
         )

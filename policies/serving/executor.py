@@ -31,4 +31,5 @@ class Executor(Serving):
     schedule_seq_s: float = 0.0
     prepare_step_s: float = 0.0
     gap_s: float = 53e-6
+    as_executed: bool = True
     api_s: float = 0.0

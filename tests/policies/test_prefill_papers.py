@@ -116,9 +116,9 @@ def test_zipvl_attends_among_important_tokens() -> None:
 
 
 def test_zipvl_stores_important_tokens_at_four_bits() -> None:
-    """10,000 coded tokens: 4,000 at 4 bits, 6,000 at 2; channels' figures of each class, tokens' scale and class."""
+    """10,000 coded tokens: 4,000 at 4 bits, 6,000 at 2; channels' figures of each class, tokens' scale and score."""
     codes = 256 * (4000 * 128 + 6000 * 64) + 256 * 2 * (4 * 128 + 2 * 128)
-    tokens = 32 * (4 * 10_000 + 500 + 750)
+    tokens = 32 * (4 + 4) * 10_000
     assert stored("zipvl", 10_000, 10_000) == codes + tokens
 
 
