@@ -60,7 +60,8 @@ class Cut(OnChip):
         away = many * cache.away // 100
         dram = away * cache.dram // max(1, cache.away)
         parts = flat.split([many - away, dram, away - dram])
-        return {tier: part.nbytes for tier, part in zip((HBM, DRAM, FLASH), parts, strict=True) if part.nbytes}
+        found = dict(zip((HBM, DRAM, FLASH), (part.nbytes for part in parts), strict=True))
+        return {tier: held for tier, held in found.items() if held or tier == HBM}
 
     def notes(self) -> tuple[str, ...]:
         """Of its three pairs of percentages one is the cache's."""

@@ -17,7 +17,8 @@ from kvsim.traits.votes import WindowVotes
 
 @part_of(Propagation)
 class Selective(AllPass):
-    """arXiv:2502.01068, section 3.2: after the chosen layer, the tokens of highest attention from the retention's window of last queries.
+    """arXiv:2502.01068, section 3.2: after the chosen layer, the tokens to which the last queries attend most: the
+    retention's window of them.
 
     Attention is summed over the window and averaged over all heads, then pooled over neighbours; the window goes on.
     """
