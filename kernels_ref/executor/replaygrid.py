@@ -18,12 +18,13 @@ SYSTEM_BLOCKS = 2  # that conversations have in common
 
 @dataclass(frozen=True)
 class Replay:
-    """`requests(folder)` makes the trace, `folder` being where published ones lie."""
+    """`requests(folder)` makes the trace, `folder` being where published ones lie. A `family` differs in rate alone."""
 
     name: str
     requests: Callable[[Path | None], Trace]
     policy: str = "full"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    family: str = ""
 
 
 def _published(folder: Path | None, file: str, rows: range, faster: float, max_context: int | None = None) -> Trace:
@@ -83,7 +84,7 @@ _CODE = range(600, 810)
 _KV = {"kv_blocks": 12_000}
 
 REPLAYS = (
-    Replay("azure-code", azure(_CODE), settings=_KV),
+    Replay("azure-code", azure(_CODE), settings=_KV, family="azure-code"),
     Replay(
         "kivi-pressure",
         drawn(200, 12.0, 900, 150, 1),
@@ -97,7 +98,7 @@ REPLAYS = (
         {"kv_blocks": 420, "preemption": "swap", "max_num_seqs": 64},
     ),
     Replay("headinfer-pressure", drawn(30, 6.0, 5000, 10, 6), "headinfer", {"kv_blocks": 1024, "max_num_seqs": 12}),
-    Replay("azure-code-dense", azure(_CODE, 2.6), settings=_KV),
+    Replay("azure-code-dense", azure(_CODE, 2.6), settings=_KV, family="azure-code"),
     Replay("mooncake", mooncake(range(1500), 150, 28, 18.0), settings={"kv_blocks": 16_000, "max_num_seqs": 64}),
     Replay("long-outputs", drawn(100, 8.0, 150, 800, 4), settings={**_KV, "max_num_seqs": 128}),
     Replay(
@@ -105,8 +106,8 @@ REPLAYS = (
         drawn(200, 12.0, 900, 150, 5),
         settings={"kv_blocks": 1200, "preemption": "swap", "max_num_seqs": 64},
     ),
-    Replay("azure-code-x1.8", azure(_CODE, 1.8), settings=_KV),
-    Replay("azure-code-x3.4", azure(_CODE, 3.4), settings=_KV),
+    Replay("azure-code-x1.8", azure(_CODE, 1.8), settings=_KV, family="azure-code"),
+    Replay("azure-code-x3.4", azure(_CODE, 3.4), settings=_KV, family="azure-code"),
 )
 
 _FEW = {"max_num_batched_tokens": 64, "max_num_seqs": 4}

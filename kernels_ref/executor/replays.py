@@ -102,6 +102,9 @@ def execute(
         "weight_bytes": executor.decoder.weights.nbytes,
         "graphs_s": round(executor.runner.capture_s, 3),
     }
+    if replay.family:
+        per_s = (len(trace) - 1) / float(trace.arrival_s[-1] - trace.arrival_s[0])
+        about |= {"family": replay.family, "rate_per_s": round(per_s, 4)}
     write_replay(place, report, recorder, about)
     _write_steps(place / STEPS, recorder.rows, log.more)
     (place / "steps.partial.csv").unlink()

@@ -30,25 +30,31 @@ class Quality:
 
 
 class Bench:
-    """A model with texts that were read once, for any number of policies."""
+    """A model with texts that were read once, for any number of policies.
+
+    `one_at_a_time`: a text's states (some 400 MB) go when the next is asked for.
+    """
 
     def __init__(
-        self, texts: Sequence[str], folder: Path | None, device: str, prompt: int, new: int, seed: int = 0
+        self,
+        texts: Sequence[str],
+        folder: Path | None,
+        device: str,
+        prompt: int,
+        new: int,
+        seed: int = 0,
+        one_at_a_time: bool = False,
     ) -> None:
-        self.seed, self.prompt, self.new = seed, prompt, new
+        self.seed, self.prompt, self.new, self._one_at_a_time = seed, prompt, new, one_at_a_time
         self.language: Language = language(folder, device, max(prompt + new, PROMPT_TOKENS) + _ROOM)
         self._texts = {name: passage(self.language, name, prompt, new) for name in texts if name != NEEDLES}
         self._read: dict[str, Prepared | Asking] = {}
         self._calibration: States | None = None
 
-    def sized(self, policy: str, budget: float | None) -> Sized:
-        """At the budget over a prompt, or as published."""
-        model = self.language.model
-        return (
-            as_published(policy, model, self.prompt)
-            if budget is None
-            else at_budget(policy, budget, model, self.prompt)
-        )
+    def sized(self, policy: str, budget: float | None, tokens: int = 0) -> Sized:
+        """At the budget over a prompt of `tokens` (as the texts'), or as published."""
+        model, tokens = self.language.model, tokens or self.prompt
+        return as_published(policy, model, tokens) if budget is None else at_budget(policy, budget, model, tokens)
 
     def row(self, policy: str, budget: float | None, text: str) -> Row:
         """Measure one policy on one text.
@@ -56,15 +62,19 @@ class Bench:
         Raises:
             UserError: it has no executable twin, or does not fit the model.
         """
-        sized, ready, trained = self.sized(policy, budget), self._ready(text), self._trained()
+        ready, trained = self._ready(text), self._trained()
         if isinstance(ready, Asking):
+            sized = self.sized(policy, budget, max(len(prompt) for prompt in ready.prompts))
             found, stored = retrieve(self.language, ready, sized.policy, self.seed, trained)
             return row(policy, budget, sized, text, ready.digest, found, stored)
+        sized = self.sized(policy, budget)
         scores, stored = score(self.language, ready, sized.policy, self.seed, trained)
         return row(policy, budget, sized, text, ready.passage.digest, scores, stored)
 
     def _ready(self, text: str) -> Prepared | Asking:
         if text not in self._read:
+            if self._one_at_a_time:
+                self._read.clear()
             made = asking(self.language) if text == NEEDLES else prepared(self.language, self._texts[text])
             self._read[text] = made
         return self._read[text]

@@ -4,33 +4,40 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from kernels_ref.twins.attention import by_kv_head
 from kernels_ref.twins.bits import pack_each
 from kernels_ref.twins.encoding import AllChannels, Coded, Plain
+from kernels_ref.twins.one_row import by_head, joined
 from kernels_ref.twins.part import part_of
 from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import States, rotate
+from kernels_ref.twins.tokenwise import Fitted
+from kvsim.errors import UserError
 from kvsim.traits.bases import ChannelCut, Latent, Projected
 
 
 def principal(rows: Tensor, rank: int) -> Tensor:
     """[.., D, rank]: orthonormal directions in which rows [.., T, D] have the largest sums of squares, largest first.
 
-    They are the right singular vectors of the rows, from the eigenvectors of their Gram matrix; means stay in.
+    They are the right singular vectors V of the rows X, means included, from the smaller of the two Gram matrices
+    (V = X^T U / |X^T U|). Columns beyond min(T, D) are zero: the rows say nothing about them.
     """
     wide = rows.double()
-    return torch.linalg.eigh(wide.transpose(-1, -2) @ wide).eigenvectors.flip(-1)[..., :rank].to(rows.dtype)
+    turned = wide.transpose(-1, -2)
+    if wide.shape[-2] < wide.shape[-1]:
+        basis = turned @ torch.linalg.eigh(wide @ turned).eigenvectors.flip(-1)
+        lengths = basis.norm(dim=-2, keepdim=True)
+        basis = basis / torch.maximum(lengths, 1e-9 * lengths.amax(-1, keepdim=True)).clamp(min=1e-30)
+    else:
+        basis = torch.linalg.eigh(turned @ wide).eigenvectors.flip(-1)
+    return pad(basis[..., :rank], (0, max(0, rank - basis.shape[-1]))).to(rows.dtype)
 
 
-def joined(rows: Tensor) -> Tensor:
-    """Rows [Hk, n, D] of all heads side by side: [1, n, Hk D]."""
-    return rows.transpose(0, 1).flatten(1)[None]
-
-
-def parted(rows: Tensor, heads: int) -> Tensor:
-    """The opposite of `joined`."""
-    return rows[0].unflatten(1, (heads, rows.shape[2] // heads)).transpose(0, 1)
+def one_row(rows: Tensor) -> Tensor:
+    """Rows [Hk, n, D] as those of one head: [1, n, Hk x D]."""
+    return joined(rows)[None]
 
 
 @part_of(ChannelCut)
@@ -46,6 +53,17 @@ class FewerChannels(AllChannels):
         self.loud = [
             by_kv_head(x.queries[:, -self.trait.observed :].square().sum(1), x.keys.shape[0]) for x in states.layers
         ]
+
+    def prepare(self, states: States) -> None:
+        """And its quantizers.
+
+        Raises:
+            UserError: they are fitted to all channels.
+        """
+        super().prepare(states)
+        if any(isinstance(one, Fitted) for one in self.quantizers.values()):
+            name = self.setting.policy.name
+            raise UserError(f"policy {name!r}: codes are fitted to all channels, of which ThinK keeps some; no twin")
 
     def encode(self, layer: int, slots: Slots) -> tuple[Slots, list[Tensor]]:
         """And the mask of each head that has tokens, a bit a channel."""
@@ -67,7 +85,8 @@ class FewerChannels(AllChannels):
         old = max(0, key.shape[1] - self.trait.window)
         index = self.kept[layer][quantizer.heads][:, None].expand(-1, old, -1)
         narrow = key[:, :old].gather(2, index)
-        keys = quantizer.code(layer, narrow, value[:, :old, :0], position[:, :old])
+        none = value[:, :old, :0]
+        keys = quantizer.code(layer, narrow, none, position[:, :old]) if old else Coded(narrow, none, ())
         values = quantizer.code(layer, key[..., :0], value, position)
         newest = key[:, old:].half()
         wide = torch.zeros_like(key[:, :old]).scatter_(2, index, keys.key)  # a dropped channel adds nothing to a score
@@ -142,25 +161,29 @@ class NarrowRow(Turned):
         for x in states.layers:
             latent = replace(self.trait, heads=x.keys.shape[0])
             key, value = latent.key_dim(x.keys.shape[2]), latent.value_dim(x.values.shape[2])
-            self.bases.append((principal(joined(x.raw_keys)[0], key), principal(joined(x.values)[0], value)))
+            self.bases.append((principal(joined(x.raw_keys), key), principal(joined(x.values), value)))
 
     def as_coded(self, states: States, index: int) -> States:
         """Narrow rows, as if of one head."""
         pairs = zip(states.layers, self.bases, strict=True)
-        return with_rows(states, [(joined(x.raw_keys) @ key, joined(x.values) @ value) for x, (key, value) in pairs])
+        return with_rows(states, [(one_row(x.raw_keys) @ key, one_row(x.values) @ value) for x, (key, value) in pairs])
 
     def code(self, quantizer: Plain, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
         """Narrow rows of all tokens, and whole ones of the window, which are read where there are any."""
         many, old = len(key), max(0, key.shape[1] - self.trait.window)
         quantizer.heads = quantizer.heads[:1]
         to_key, to_value = self.bases[layer]
-        narrow = joined(self.raw(key, position)) @ to_key, joined(value) @ to_value
+        narrow = one_row(self.raw(key, position)) @ to_key, one_row(value) @ to_value
         coded = quantizer.code(layer, *narrow, position[:1])
-        keys = rotate(parted(coded.key[:, :old] @ to_key.T, many), position[:, :old], self.turns)
-        values = parted(coded.value[:, :old] @ to_value.T, many)
+        keys = rotate(by_head(coded.key[0, :old] @ to_key.T, many), position[:, :old], self.turns)
+        values = by_head(coded.value[0, :old] @ to_value.T, many)
         newest = key[:, old:].half(), value[:, old:].half()
         read = torch.cat([keys, newest[0].float()], 1), torch.cat([values, newest[1].float()], 1)
         return Coded(*read, (*coded.tensors, *newest))
+
+    def notes(self) -> tuple[str, ...]:
+        """What is not searched or trained."""
+        return ("bases are the best for a calibration text's rows over all heads, as wide in every layer",)
 
 
 def with_rows(states: States, rows: list[tuple[Tensor, Tensor]]) -> States:

@@ -5,11 +5,11 @@ from itertools import combinations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from kernels_ref.twins.attention import attend, causal
-from kernels_ref.twins.bases import Turned, joined, parted, principal, with_rows
+from kernels_ref.twins.bases import Turned, one_row, principal, with_rows
 from kernels_ref.twins.encoding import Coded, Plain
+from kernels_ref.twins.one_row import by_head
 from kernels_ref.twins.part import part_of
 from kernels_ref.twins.sharing import Apart, Encode
 from kernels_ref.twins.slots import Slots
@@ -139,7 +139,7 @@ class Factors(Turned):
         mine = replace(self.trait, heads=one.keys.shape[0])
         ranks = mine.key_dim(one.keys.shape[2]), mine.value_dim(one.values.shape[2])
         self.bases = {
-            start: tuple(_filled(principal(x[0], rank), rank) for x, rank in zip(rows, ranks, strict=True))
+            start: tuple(principal(x[0], rank) for x, rank in zip(rows, ranks, strict=True))
             for start, rows in self._wide(states).items()
         }
 
@@ -149,13 +149,13 @@ class Factors(Turned):
         for start in range(0, len(states.layers), self.trait.group):
             members = states.layers[start : start + self.trait.group]
             keys, values = (torch.cat([getattr(x, name) for x in members]) for name in ("raw_keys", "values"))
-            found[start] = joined(keys), joined(values)
+            found[start] = one_row(keys), one_row(values)
         return found
 
     def as_coded(self, states: States, index: int) -> States:
         """Coordinates of the layer's group; of class 1 all heads in one row."""
         if index == 1:
-            return with_rows(states, [(joined(x.keys), joined(x.values)) for x in states.layers])
+            return with_rows(states, [(one_row(x.keys), one_row(x.values)) for x in states.layers])
         rows = {}
         for start, (key, value) in self._wide(states).items():
             to_key, to_value = self.bases[start]
@@ -167,12 +167,12 @@ class Factors(Turned):
         quantizer.heads = quantizer.heads[:1]
         many = len(key)
         if quantizer is self.quantizers[layer, 1]:
-            coded = quantizer.code(layer, joined(key), joined(value), position[:1])
-            return Coded(parted(coded.key, many), parted(coded.value, many), coded.tensors)
+            coded = quantizer.code(layer, one_row(key), one_row(value), position[:1])
+            return Coded(by_head(coded.key[0], many), by_head(coded.value[0], many), coded.tensors)
         bases = self.bases[layer]
-        rows = (x @ basis for x, basis in zip((joined(self.raw(key, position)), joined(value)), bases, strict=True))
+        rows = (x @ basis for x, basis in zip((one_row(self.raw(key, position)), one_row(value)), bases, strict=True))
         coded = quantizer.code(layer, *rows, position[:1])
-        back = [parted(x @ y.half().float().T, many) for x, y in zip((coded.key, coded.value), bases, strict=True)]
+        back = [by_head(x[0] @ y.half().float().T, many) for x, y in zip((coded.key, coded.value), bases, strict=True)]
         return Coded(rotate(back[0], position, self.turns), back[1], coded.tensors)
 
     def held(self, layer: int, slots: Slots) -> list[Tensor]:
@@ -181,8 +181,3 @@ class Factors(Turned):
         widths = heads * slots.key.shape[2], heads * slots.value.shape[2]
         bases = self.bases[layer - i]
         return [x[i * wide : (i + 1) * wide].half() for x, wide in zip(bases, widths, strict=True)]
-
-
-def _filled(basis: Tensor, rank: int) -> Tensor:
-    """[width, rank]: of a last group that is narrower than the rank, with zeros."""
-    return pad(basis, (0, rank - basis.shape[1]))

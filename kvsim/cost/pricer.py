@@ -59,11 +59,7 @@ class Pricer:
         self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
         self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
-        self.executed: Executed | None = None
-        if overheads.as_executed:
-            from kvsim.cost.executed.step import Executed
-
-            self.executed = Executed.of(layout, rates, overheads)
+        self.executed = _executed(layout, rates, overheads) if overheads.as_executed else None
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -303,6 +299,12 @@ def _summed(seconds: Num, like: Num) -> Num:
         return seconds
     total: NDArray[np.float64] = np.add.accumulate(seconds, axis=0)[-1]  # in the same order for one step as for many
     return total if isinstance(like, np.ndarray) else float(total[0])
+
+
+def _executed(layout: Layout, rates: Rates, overheads: Overheads) -> "Executed | None":
+    from kvsim.cost.executed.step import Executed
+
+    return Executed.of(layout, rates, overheads)
 
 
 def _merge(

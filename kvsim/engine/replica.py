@@ -141,8 +141,8 @@ class Replica:
                 end_s += pricer.prompt_end(seq.tokens)
         slow = self._streaming.slow(now_s) if self._streaming else 1.0
         if pricer.executed:
-            gpu_s = pricer.executed.seconds(self._each(plan, now_s))
-            work_s, gpu_s = pricer.overlapped(gpu_s, decodes, rows, chunk, slow)
+            took_s = pricer.executed.seconds(self._each(plan, now_s))
+            work_s, gpu_s = pricer.overlapped(took_s, decodes, rows, chunk, slow)
         else:
             work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s, slow)
         cpu_s, gap_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks)), self._gap_s

@@ -20,10 +20,8 @@ class StreamClusters(Retention):
     """Class 0: rows of the `recent` newest tokens and of `rows` sampled by their values' norms; class 1: keys alone.
 
     Those keys are a representative of each cluster and `samples` drawn from it: they estimate the softmax's sum, the
-    rows its numerator. n older tokens form ceil(scale x n ^ exponent) clusters; none is stored twice.
-
-    Attributes:
-        radius: distance from its representatives at which a key begins a cluster.
+    rows its numerator. n older tokens form ceil(scale x n ^ exponent) clusters, from which the distance follows at
+    which a key begins one; no token is stored twice.
     """
 
     recent: int
@@ -31,7 +29,6 @@ class StreamClusters(Retention):
     samples: int
     scale: float
     exponent: float
-    radius: float
     classes = 2
     by_head = True
     aligned = False
@@ -48,8 +45,12 @@ class StreamClusters(Retention):
         return np.broadcast_to(both, (sum(len(kind.heads) for kind in kinds), *both.shape))
 
     def slot_bytes(self, geo: Geometry) -> int:
-        """An fp32 weight: the size of a key's cluster, or the norm by which a row was drawn."""
+        """An fp32 weight: the size of a key's cluster, or the priority by which a row was drawn."""
         return 4
+
+    def sequence_bytes(self, geo: Geometry) -> int:
+        """The highest priority of a row that went, fp32, of each kv head."""
+        return 4 * geo.model.layers * geo.kv_heads
 
     def more_launches(self, geo: Geometry, kind: LayerKind) -> float:
         """Sum and numerator are two kernels."""

@@ -15,7 +15,8 @@ from kvsim.validate.stepcheck import SERVING, Priced, machine_of, priced
 @dataclass(frozen=True)
 class Promise:
     """One executed decode shape under one policy. `published_s`: as its released code does, None where that is the
-    same; `full_s`: the full cache executed at this shape; `room`: tokens that fit, over those of the full cache."""
+    same; `foreseen_s`: by the executor's kernels; `full_s`: the full cache executed at this shape; `room`: tokens that
+    fit, over those of the full cache."""
 
     chip: str
     model: str
@@ -24,6 +25,7 @@ class Promise:
     context: int
     ideal_s: float
     published_s: float | None
+    foreseen_s: float
     executed_s: float
     full_s: float | None
     room: float | None
@@ -55,7 +57,8 @@ def promises(chip: str, found: Sequence[Priced]) -> list[Promise]:
         most = max(beside or mine, key=lambda one: (one.row.context, one.row.batch))
         row, ((batch, context, prompt),) = most.row, most.row.decodes
         other = full.get((model, tp, row.decodes))
-        published = priced(chip, [replace(row, fidelity="published")])[0].seconds
+        both = [row, replace(row, fidelity="published")]
+        ideal, published = (one.seconds for one in priced(chip, both, as_executed=False))
         shown.append(
             Promise(
                 chip,
@@ -63,8 +66,9 @@ def promises(chip: str, found: Sequence[Priced]) -> list[Promise]:
                 policy,
                 batch,
                 context,
+                ideal,
+                None if published == ideal else published,
                 most.seconds,
-                None if published == most.seconds else published,
                 row.seconds,
                 other.row.seconds if other else None,
                 room(machine_of(chip), model, policy, tp, prompt, context),

@@ -17,6 +17,7 @@ from kvsim.engine.executor import ExecutedSpan, ExecutorFactory
 from kvsim.engine.replica import Replica, Span
 from kvsim.find import ROOT
 from kvsim.replay import run
+from kvsim.traits.placement import HBM
 from kvsim.validate import lend
 from kvsim.validate.replaylog import Floats, Logged, Replay, read_replay
 from kvsim.validate.steplog import PACED_BY_HOST
@@ -136,10 +137,15 @@ def equal_rate(replay: Replay, latency_s: float | None, lender: str = "") -> flo
 
 
 def _allocated(report: Any) -> int:
-    """Bytes that a framework allocates for a run: weights, work, and all of the cache's room in HBM."""
+    """Bytes that a framework allocates for a run: weights, work, and all of the cache's room in HBM.
+
+    Of a cache that rests elsewhere, as many buffers as its placement has, of a unit of all that it may hold.
+    """
     run = report.simulation
     apart = run.serving.context_bytes + (run.serving.graph_bytes if run.serving.graph_tokens else 0)
-    return int(run.capacity.resident_bytes - apart + run.capacity.pool_bytes["hbm"])
+    placement, pools = run.layout.policy.placement, run.capacity.pool_bytes
+    room = placement.rest(np.array([pools[placement.home]]), run.layout.geo)[HBM]
+    return int(run.capacity.resident_bytes - apart + np.asarray(room).item())
 
 
 def _again(replay: Replay, lender: str, executor: ExecutorFactory | None, observers: tuple[Any, ...]) -> Any:
@@ -200,7 +206,7 @@ def overlap(executed: Sequence[int], predicted: Sequence[int]) -> float | None:
 
 @dataclass(frozen=True)
 class Knee:
-    """The rate at which the mean latency is twice that of the lowest rate, executed and predicted; None: none is."""
+    """The rate at which the mean time to the first token is twice that of the lowest rate, executed and predicted."""
 
     family: str
     rates: tuple[float, ...]
@@ -220,7 +226,7 @@ def knees(found: Sequence[ReplayCheck]) -> list[Knee]:
             continue
         members.sort(key=lambda one: one.replay.about["rate_per_s"])
         rates = [float(one.replay.about["rate_per_s"]) for one in members]
-        latency = [one.free.figures["e2e_s mean"] for one in members]
+        latency = [one.free.figures["ttft_s mean"] for one in members]
         executed, predicted = (doubling(rates, [pair[i] for pair in latency]) for i in (0, 1))
         knee.append(Knee(f"{chip}/{name}", tuple(rates), executed, predicted))
     return knee

@@ -74,14 +74,17 @@ def chip_of(hw: str) -> str:
     return hw
 
 
-def priced(chip: str, rows: Sequence[StepRow], lender: str = "") -> list[Priced]:
-    """Each row with its prediction; by another chip's curves (`kvsim.validate.lend`) if one is named."""
+def priced(chip: str, rows: Sequence[StepRow], lender: str = "", as_executed: bool = True) -> list[Priced]:
+    """Each row with its prediction; by another chip's curves (`kvsim.validate.lend`) if one is named.
+
+    `as_executed`: by the executor's own kernels, where they are known; else as a run is priced.
+    """
     hw = machine_of(chip)
-    return [_priced(hw, row, lender) for row in rows]
+    return [_priced(hw, row, lender, as_executed) for row in rows]
 
 
-def _priced(hw: str, row: StepRow, lender: str) -> Priced:
-    pricer, serving = _pricer(hw, row.model, row.policy, row.fidelity, row.tp, row.block, lender)
+def _priced(hw: str, row: StepRow, lender: str, as_executed: bool) -> Priced:
+    pricer, serving = _pricer(hw, row.model, row.policy, row.fidelity, row.tp, row.block, lender, as_executed)
     layout = pricer.layout
     ledger = np.zeros(pricer.rows, np.int64)
     for count, context, prompt in row.decodes:
@@ -107,7 +110,7 @@ def _priced(hw: str, row: StepRow, lender: str) -> Priced:
 
 
 def _batch(pricer: Pricer, row: StepRow) -> Batch:
-    """A row's step. Steps of few tokens were timed one by one, so that the chip had its full clock, others in series."""
+    """A row's step: one of few tokens was timed alone, so that the chip had its full clock, others were in series."""
     layout, kept, read = pricer.layout, list[int](), 0.0
     for count, context, prompt in row.decodes:
         generated = max(1, context - prompt)
@@ -127,9 +130,9 @@ def _sized(serving: Serving, tokens: int, sequences: int) -> Serving:
 
 @cache
 def _pricer(
-    hw: str, model: str, policy: str, fidelity: str, tp: int, block: int, lender: str
+    hw: str, model: str, policy: str, fidelity: str, tp: int, block: int, lender: str, as_executed: bool = True
 ) -> tuple[Pricer, Serving]:
-    serving = serving_preset(SERVING, {"block_tokens": block})
+    serving = serving_preset(SERVING, {"block_tokens": block, "as_executed": as_executed})
     layout = Layout(named_policy(policy, fidelity), find.model(model), tp, serving.block_tokens)
     machine = lend.machine(hw if tp == 1 else f"{hw}x{tp}", lender)
     return Pricer(layout, Rates.of(machine, tp), serving.overheads), serving

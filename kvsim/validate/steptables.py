@@ -95,21 +95,22 @@ def replay_lines(found: Sequence[ReplayCheck], knees: Sequence[Knee]) -> Iterato
     for knee in knees:
         both = [f"{rate:.3g}/s" if rate else "not reached" for rate in (knee.executed, knee.predicted)]
         off = signed(knee.predicted / knee.executed - 1) if knee.executed and knee.predicted else "-"
-        yield f"{knee.family}: the mean latency doubles at {both[0]}, predicted {both[1]} ({off})"
+        yield f"{knee.family}: the mean time to the first token doubles at {both[0]}, predicted {both[1]} ({off})"
 
 
 def promise_lines(found: Sequence[Promise]) -> Iterator[str]:
     """A row an executed policy."""
-    heads = ("ideal", "published", "executed", "promised", "kept", "room")
-    yield f"{'chip':<12}{'model':<13}{'policy':<14}{'decode step':<22}" + "".join(f"{head:>11}" for head in heads)
+    heads = ("ideal", "published", "as it is", "executed", "promised", "kept", "room")
+    yield f"{'chip':<12}{'model':<13}{'policy':<18}{'decode step':<18}" + "".join(f"{head:>11}" for head in heads)
     for one in found:
         shape = f"batch {one.batch}, {one.context:,}"
         published = seconds(one.published_s) if one.published_s else "the same"
         times = [f"{share:.2f} x" if share else "-" for share in (one.promised, one.kept, one.room)]
-        figures = (seconds(one.ideal_s), published, seconds(one.executed_s), *times)
-        row = f"{one.chip:<12}{one.model:<13}{one.policy[:13]:<14}{shape:<22}"
+        figures = (seconds(one.ideal_s), published, seconds(one.foreseen_s), seconds(one.executed_s), *times)
+        row = f"{one.chip:<12}{one.model:<13}{one.policy[:17]:<18}{shape:<18}"
         yield row + "".join(f"{figure:>11}" for figure in figures)
-    yield "ideal, published: predicted; promised, kept: times as fast as the executed full cache; room: tokens that fit"
+    yield "ideal, published, as it is (the executor's own kernels): predicted; promised (ideal), kept: times as fast as"
+    yield "the executed full cache; room: tokens that fit"
 
 
 def step_json(found: Mapping[str, Sequence[Priced]]) -> dict[str, Any]:

@@ -7,14 +7,15 @@ from kvsim import find
 from kvsim.onestep import step
 from kvsim.traits.layout import Layout
 from kvsim.traits.policy import policy
+from kvsim.traits.profile import Figure
 
 LLAMA = find.model("llama-3-8b")  # 32 layers, 8 kv heads of 128 channels: 512 bytes a token, layer and kv head
 ROW = 512
 
 
-def kept(text: str, prompt: int, context: int, model: str = "llama-3-8b") -> list[int]:
+def kept(text: str, prompt: int, context: int, model: str = "llama-3-8b", **profile: Figure) -> list[int]:
     """Tokens by head group, in the order of layers."""
-    layout = Layout(policy(text), find.model(model), 1, 16)
+    layout = Layout(policy(text, profile=profile), find.model(model), 1, 16)
     return [int(tokens) for tokens in layout.kept(prompt, np.array([context]))[:, :, 0].sum(axis=1)]
 
 
@@ -78,6 +79,16 @@ def test_squeezeattention_moves_budget_between_layers_at_the_same_total() -> Non
     assert stored("squeezeattention", 10_000, 12_000) == 16 * 8 * (5500 + 2500) * ROW
 
 
+def test_squeezeattentions_layers_may_be_any() -> None:
+    """Layers 8 to 15 of 32 are low in a figure of four values that says so of the second quarter of another model."""
+    low = Figure((0.0, 1.0, 0.0, 0.0), 0.0, "given")
+    layout = Layout(policy("squeezeattention", profile={"low_layers": low}), LLAMA, 1, 16)
+    assert [kind.index for kind in layout.kinds][1] == tuple(range(6, 16))  # depths from 1/6 to 1/2
+    assert kept("squeezeattention", 10_000, 10_000, low_layers=low) == [int((32 * 0.4 - 2.5) / 22 * 10_000), 2500]
+    alone = Figure((1.0, 1.0), 0.0, "given")
+    assert kept("squeezeattention", 10_000, 10_000, low_layers=alone)[0] > 2500  # one layer is important
+
+
 def test_l2_norm_leaves_short_prompts_and_two_layers_whole() -> None:
     assert kept("l2-norm-kv", 1000, 1000) == [1000, 1000]
     assert kept("l2-norm-kv", 4000, 4010) == [4010, 2010]
@@ -93,6 +104,27 @@ def test_duo_attentions_heads() -> None:
     assert kept("duoattention", 100_000, 100_000) == [100_000, 320]
     assert stored("duoattention", 100_000, 100_000) == 32 * 4 * ROW * 100_320
     assert stored("duoattention", 100_000, 100_000, tp=8) == 32 * ROW * 100_000  # a chip whose head is a retrieval head
+
+
+def test_layers_may_have_unlike_shares_of_retrieval_heads() -> None:
+    """All of the first layer's heads, none of the last's, half of them in between: of 32 layers and 8 heads."""
+    falling = Figure((2.0, 0.0), 0.0, "given")
+    layout = Layout(policy("duoattention", profile={"retrieval_heads": falling}), LLAMA, 1, 16)
+    heads = {layer: kind.heads for kind in layout.kinds for layer in kind.index}
+    assert (heads[0], heads[31], heads[16]) == ((8,), (8,), (4, 4))
+    first, last = layout.kind_of(0), layout.kind_of(31)
+    assert layout.prefill_limit(first, 0) is None and layout.prefill_limit(last, 0) == 320
+    found = kept("duoattention", 1000, 1000, retrieval_heads=falling)
+    assert found[0] == 1000 and found[-1] == 320 and found[1:3] == [1000, 320]
+
+
+def test_heads_of_layers_may_follow_unlike_rules() -> None:
+    rows = Figure((1.0, 0.0, 0.0, 1.0), 0.0, "given", rows=2)  # the first layer whole, the last none of it
+    layout = Layout(policy("razorattention", profile={"retrieval_heads": rows}), LLAMA, 1, 16)
+    heads = {layer: kind.heads for kind in layout.kinds for layer in kind.index}
+    assert (heads[0], heads[31], heads[15]) == ((8,), (8,), (5, 3))  # 1 - 15 / 31 of 8 heads, rounded up
+    found = kept("razorattention", 50_000, 50_000, retrieval_heads=rows)
+    assert (found[0], found[-1]) == (50_000, 10_005)
 
 
 def test_duo_attention_reads_a_prompt_with_linear_heads() -> None:
@@ -117,6 +149,14 @@ def test_headkv_splits_a_pool_by_importance() -> None:
     assert len(budgets) == 8 and budgets == sorted(budgets, reverse=True)
     assert min(budgets) >= base - pool + 32 and sum(budgets) / 8 == pytest.approx(1024, abs=1)
     assert stored("headkv", 20_000, 20_000, "published") == 4 * stored("headkv", 20_000, 20_000)
+
+
+def test_headkvs_pool_is_one_for_all_layers() -> None:
+    rows = Figure((3.0, 1.0, 0.0, 0.0), 0.0, "given", rows=2)  # two heads of the first layer, none of the last
+    budgets = kept("headkv", 20_000, 20_000, head_importance=rows)
+    base, pool = 992, int(992 / 1.2)
+    assert len(budgets) == 32 * 8 and sum(budgets) / 256 == pytest.approx(1024, abs=1)
+    assert budgets[0] == pytest.approx(base - pool + 3 * pool + 32, abs=1) and budgets[-1] == base - pool + 32
 
 
 def test_fastgens_heads_follow_rules() -> None:

@@ -179,7 +179,7 @@ def test_subgen_keeps_rows_and_the_keys_of_its_clusters() -> None:
     """20,000 tokens: 1,024 rows; 18,976 older ones in ceil(4 sqrt(18,976)) = 552 clusters of a representative and 4."""
     layout = laid("subgen")
     assert layout.kept(1, np.array([20_000]))[0, :, 0].tolist() == [1024, 552 * 5]
-    assert stored("subgen", 20_000) == 256 * (1024 * (ROW + 4) + 552 * 5 * (256 + 4))
+    assert stored("subgen", 20_000) == 256 * (1024 * (ROW + 4) + 552 * 5 * (256 + 4) + 4)
     assert layout.kept(1, np.array([1400]))[0, :, 0].tolist() == [1024, 376]  # clusters would hold more than there are
 
 

@@ -135,7 +135,7 @@ def test_all_logs_of_a_chip_and_the_rate_at_which_latency_doubles(tmp_path: Path
         "burst-x8" in text
         and "as logged" in text
         and "peak memory 70.0 GB" in text
-        and "the mean latency doubles" in text
+        and "the mean time to the first token doubles" in text
     )
     json.dumps(replay_json(found, knees(found)), allow_nan=False)
     (knee,) = knees(found)

@@ -67,7 +67,7 @@ def seconds(
         took_s += curve.merge_s + curve.split_s * parts + partial
     whole = int(waves)
     if whole:
-        # CTAs of a wave end together, and whole SMs take the next ones: a partial wave crowds few SMs, less so later on.
+        # CTAs of a wave end together, and whole SMs take the next: a partial wave crowds few SMs, less so later on.
         last_s = max(0.0, crowd_s - (waves - whole) * traffic_s) if waves > whole else 0.0
         moved = kv_heads * sum(kept) / (keys * slots)  # blocks of each CTA of a wave
         work_s = max(moved * traffic_s, each * waves * crowd_s) + each * last_s / whole
@@ -81,7 +81,9 @@ def seconds(
 
 def makespan(blocks: Sequence[int], kv_heads: int, parts: int, each: int, slots: int) -> int:
     """Blocks that the busiest of `slots` works off: rows of so many blocks, cut into shares, taken in their order."""
-    shares = [min(each, max(0, count - part * each)) for count in blocks for _ in range(kv_heads) for part in range(parts)]
+    shares = [
+        min(each, max(0, count - part * each)) for count in blocks for _ in range(kv_heads) for part in range(parts)
+    ]
     busy = shares[:slots]
     heapify(busy)
     for share in shares[slots:]:

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from kvsim.cost import affine, cacheops
 from kvsim.cost.calibration import Fitted
+from kvsim.cost.curves.paged import PagedDecodeCurve
 from kvsim.cost.curves.tiles import TileGemmCurve
 from kvsim.cost.executed import paged, tiles
 from kvsim.cost.executed.batch import Batch
-from kvsim.cost.executed.extras import PACK_S, Extras
+from kvsim.cost.executed.extras import KIVI_SHARE, PACK_S, Extras
 from kvsim.cost.overheads import Overheads
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
@@ -19,7 +20,8 @@ UNIT_S, UNITS_S = 6.6e-6, 9e-6  # of a unit of a cache in host memory, and of a 
 
 
 class Executed:
-    """One layout on one machine. Mutable: `plain` prices and tabulates what does not touch the cache."""
+    """One layout on one machine. Mutable: `hot` and `cool` tabulate what does not touch the cache, with and without the
+    power limit."""
 
     def __init__(self, layout: Layout, rates: Rates, overheads: Overheads) -> None:
         self.layout, self.rates, self.geo = layout, rates, layout.geo
@@ -47,8 +49,9 @@ class Executed:
         """None where the executor does not run a policy so, or its kernels were not measured on a chip."""
         names = [type(paper).__name__.lower() for paper in layout.policy.papers]
         decode = rates.curves.curve("attention_decode", "bf16")
-        measured = decode is not None and isinstance(decode.curve, paged.PagedDecodeCurve)
+        measured = decode is not None and isinstance(decode.curve, PagedDecodeCurve)
         runs = len(names) == 1 and names[0] in PAPERS and layout.policy.fidelity == "ideal"
+        runs = runs and getattr(layout.policy.papers[0], "bits", 2) in KIVI_SHARE
         alike = len(layout.kinds) == 1 and not layout.geo.model.latent and not layout.geo.model.experts
         return cls(layout, rates, overheads) if measured and runs and alike else None
 
@@ -64,7 +67,7 @@ class Executed:
         passes_s = took_s + self.layers * self._passes(batch, decodes, new)
         compute_s = self.layers * self._attention(batch)
         cool_s = self.cool.dense(decodes + new, sequences, True) + compute_s
-        # The limit is one of energy: attention draws no more than it, so that what products take longer is all there is.
+        # The limit is one of energy. Attention draws no more than it: what products take longer is all there is.
         hot_s = self.hot.dense(decodes + new, sequences, True) + compute_s
         cool = min(1.0, batch.full_clock_s / cool_s)
         return passes_s + cool * cool_s + (1 - cool) * hot_s
@@ -120,16 +123,12 @@ class Executed:
     def _passes(self, batch: Batch, decodes: int, new: int) -> float:
         """What is bound by memory or latency there."""
         extras, past = self.extras, sum(past for _, past in batch.chunks)
-        took_s = extras.joined(decodes, new) if decodes else 0.0
+        took_s: float = extras.joined(decodes, new) if decodes else 0.0
         if self.name == "streaming":
-            window = self.paper.window  # type: ignore[attr-defined]
+            window: int = self.paper.window  # type: ignore[attr-defined]
             kept = sum(min(past, window) for _, past in batch.chunks)
-            return (
-                took_s
-                + extras.merged(new)
-                + kept * self.join_token_s / self.layers
-                + (extras.copies(new) if past else 0.0)
-            )
+            took_s += extras.merged(new) + kept * self.join_token_s / self.layers
+            return took_s + (extras.copies(new) if past else 0.0)
         if past:
             took_s += past * self.join_token_s / self.layers + extras.copies(new)
         if self.layout.offloaded:

@@ -18,12 +18,19 @@ COMPOSED = (
     "snapkv:capacity=40:window=8+think:window=8",
     "streaming:window=40+think:window=8",
     "think+fp8",
+    "think:window=8+bfp-kv",
+    "think:window=8+gear:buffer=4",
+    "think:window=8+zipcache:gap=4",
+    "think:window=8+mikv",
     "eigen-attention+kivi:bits=4:group=32:residual=32",
     "cskv+kivi:bits=4:group=32:residual=32",
     "cskv:key_keep=0.25:value_keep=0.75:window=8+fp8",
     "streaming:window=40+cskv:window=8",
     "matryoshkakv+kivi:residual=32",
     "snapkv:capacity=40:window=8+matryoshkakv",
+    "matryoshkakv+kvquant:bits=3",
+    "eigen-attention+gear:buffer=4",
+    "cskv:window=8+zipcache:gap=4",
 )
 
 
@@ -96,9 +103,11 @@ def test_think_chooses_once_and_keeps_the_window_whole() -> None:
     assert apart(cache.read[0].key[:, 65:], whole.layers[0].keys[:, 65:]) < HALF
 
 
-def test_principal_directions_are_the_singular_vectors() -> None:
-    rows = torch.randn(3, 40, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 13)
+@pytest.mark.parametrize("tokens", (40, 8))
+def test_principal_directions_are_the_singular_vectors(tokens: int) -> None:
+    rows = torch.randn(3, tokens, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 13)
     basis = principal(rows, 5)
+    assert principal(rows, 15)[..., min(tokens, 12) :].abs().max() == 0
     for head in range(3):
         u, s, v = torch.linalg.svd(rows[head])
         best = u[:, :5] @ torch.diag(s[:5]) @ v[:5]

@@ -22,7 +22,7 @@ RETENTIONS = (
     "scissorhands:budget=62:drop=0.04:history=20:recent=4",
     "scope-kv:capacity=40:window=8:decoding=3:recent=1:delta=2",
 )
-ENCODINGS = ("fp8", "kivi:residual=32", "kivi:bits=4:residual=16:group=16")
+ENCODINGS = ("fp8", "kivi:residual=32", "kivi:bits=4:residual=64")
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

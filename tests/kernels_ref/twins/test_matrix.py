@@ -15,6 +15,7 @@ from kvsim.traits.placement import HBM  # noqa: E402
 POLICIES = list(find.paper_names("kv"))
 SHAPES = ("llama-3-8b", "llama-2-7b", "qwen2.5-7b")
 PROMPTS = (7, 63, 64, 65, 300)
+LENGTHS = {"cskv": (30, 31, 32, 33), "kivi": (126, 127, 128, 129), "think": (30, 31, 32, 33)}  # around their windows
 SMALLER = {  # papers whose own numbers exceed these prompts
     "a2ats": "a2ats:codewords=64:sinks=2:local=8",
     "a2sf": "a2sf:budget=40",
@@ -26,6 +27,8 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "finch": "finch:capacity=40:chunk=16:question=8",
     "flexgen": "flexgen:cache_hbm=20:cache_dram=50",
     "headinfer": "headinfer:resident=1",
+    "instinfer": "instinfer:channels=0.25:tokens=0.25",
+    "gear": "gear:buffer=2",
     "headkv": "headkv:capacity=40:window=8",
     "instinfer": "instinfer:channels=0.25:tokens=0.25",
     "kvcrush": "kvcrush:capacity=48:page=8:sinks=4:recent=8",
@@ -50,12 +53,21 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "speckv-specpc": "speckv-specpc:capacity=40:tokens=48:window=8:draft_window=8:draft_pool=4:neighbours=4:first=1",
     "specpc": "specpc:tokens=48:window=8:pool=4:neighbours=4:first=1",
     "streaming": "streaming:window=40",
+    "subgen": "subgen:recent=8:rows=8:samples=2:clusters=1.5",
     "tidaldecode": "tidaldecode:budget=32:first=1:again=3",
     "tova": "tova:capacity=40",
     "windowkv": "windowkv:capacity=40:window=8",
+    "xkv": "xkv:key_rank=40:value_rank=56:group=3",
     "zigzagkv": "zigzagkv:window=8",
     "zipcache": "zipcache:gap=2",
     "zipvl": "zipvl:gap=2:queries=16",
+}
+LENGTHS = {  # more prompts, whose next tokens complete a block
+    "aqua-kv": (131, 387),
+    "kivi": (126, 255),
+    "kv-adaquant": (127,),
+    "rotatekv": (18,),
+    "vidkv": (126, 254),
 }
 
 
@@ -76,7 +88,7 @@ def replace_model(model: Model, **fields: int) -> Model:
 @pytest.mark.parametrize("name", POLICIES)
 def test_bytes(name: str, shape: str) -> None:
     model = few_layers(shape)
-    for prompt in PROMPTS:
+    for prompt in (*PROMPTS, *LENGTHS.get(name, ())):
         whole = made_up(model, prompt + 3, seed=prompt)
         try:
             cache = begin(SMALLER.get(name, name), whole.slice(0, prompt))
