@@ -14,7 +14,7 @@ IDS = tuple((17 * i * i + 3 * i) % 251 for i in range(150))
 
 
 def read(tiny, ids, *past):
-    with torch.inference_mode():
+    with torch.no_grad():
         return Recorder(tiny, past).read(tiny.ids(ids))
 
 
@@ -51,7 +51,7 @@ def test_the_full_cache_in_the_loop_changes_nothing_but_by_16_bits():
 def test_a_policy_that_looks_at_each_step_reads_token_by_token():
     tiny = language()
     prompt = read(tiny, IDS[:100]).states
-    with torch.inference_mode():
+    with torch.no_grad():
         cache = begin("h2o", prompt)
         logits = Loop(tiny, cache, 100).read(tiny.ids(IDS[100:110]))
     assert cache.stepwise and logits.shape == (10, 256)
