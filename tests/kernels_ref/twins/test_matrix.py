@@ -30,6 +30,7 @@ SMALLER = {  # papers whose own numbers exceed these prompts
     "instinfer": "instinfer:channels=0.25:tokens=0.25",
     "gear": "gear:buffer=2",
     "headkv": "headkv:capacity=40:window=8",
+    "instinfer": "instinfer:channels=0.25:tokens=0.25",
     "kvcrush": "kvcrush:capacity=48:page=8:sinks=4:recent=8",
     "l2-norm-kv": "l2-norm-kv:above=60",
     "lagkv": "lagkv:sinks=4:lag=20:ratio=0.3",
