@@ -1,7 +1,7 @@
 """One Op by its shape: seconds, roofline, efficiency, bound and provenance. What `kvsim op` and `kvsim.op` show."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ def _grouped_gemm(*, rows: Num, used: Num, n: Num, k: Num, dtype: str = "bf16") 
 
 
 def _attention_decode(
-    *, batch: Any, context: Any, heads: Any, kv_heads: Any, head_dim: Any, kv_dtype: str = "bf16"
+    *, batch: Any, context: Any, heads: Any, kv_heads: Any, head_dim: Any, kv_dtype: str = "bf16", longest: Any = 0
 ) -> Op:
     tokens = batch * context
     width = _dtype_bytes(kv_dtype)
@@ -50,7 +50,12 @@ def _attention_decode(
     query_bytes = 4.0 * heads * head_dim
     shape = {"batch": batch, "context": context, "heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
     shape |= {"dtype": kv_dtype}
-    return kernels.attention_decode("attention_decode", batch, flops, moved, query_bytes, instructions, 1, 1, shape)
+    found = kernels.attention_decode("attention_decode", batch, flops, moved, query_bytes, instructions, 1, 1, shape)
+    if not np.any(longest):
+        return found
+    if np.any(longest < np.asarray(context)):
+        raise UserError("op attention_decode: longest must be at least context, the mean of all rows")
+    return replace(found, kind="ragged_decode", shape={**shape, "tokens": tokens, "longest": longest})
 
 
 def _attention_prefill(*, batch: Any, new: Any, past: Any = 0, heads: Any, kv_heads: Any, head_dim: Any) -> Op:
@@ -110,9 +115,9 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
 
     Args:
         kind: gemm (m n k dtype), grouped_gemm (rows used n k dtype), attention_decode (batch context heads kv_heads
-            head_dim kv_dtype), attention_prefill (batch new past heads kv_heads head_dim), copy (lane bytes, over the
-            host link also way pieces, of a drive request_bytes queue_depth), all_reduce (bytes gpus), load (context
-            model tier policy level).
+            head_dim kv_dtype; longest of rows whose mean is context), attention_prefill (batch new past heads kv_heads
+            head_dim), copy (lane bytes, over the host link also way pieces, of a drive request_bytes queue_depth),
+            all_reduce (bytes gpus), load (context model tier policy level).
         shape: its arguments: positive numbers, or arrays of one shape.
 
     Raises:
@@ -151,6 +156,8 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
         raise UserError(
             f"op copy: way={figures['way']} was not measured over {machine.host_link.name}; only way=pinned is priced"
         )
+    if built.kind == "ragged_decode" and rates.fitted(built) is None:
+        raise UserError(f"op attention_decode: longest was not measured on {machine.chip.name}; leave it out")
     seconds, ideal = rates.seconds(built), rates.ideal_seconds(built)
     bounds, source = rates.bounds(built), rates.source(built)
     bound = bounds if np.ndim(seconds) else bounds[0]

@@ -26,7 +26,14 @@ from kvsim.traits.policy import policy as named_policy
 
 COSTS = ("sessions", "prefill_s", "decode_s", "switch_s")
 SERVING = "vllm"
-_FUSED = ("gemm", "grouped_gemm", "attention_prefill", "attention_decode", "copy")  # Ops that no kernel can absorb
+_FUSED = (
+    "gemm",
+    "grouped_gemm",
+    "column_sums",
+    "attention_prefill",
+    "attention_decode",
+    "copy",
+)  # Ops that no kernel can absorb
 
 
 @dataclass(frozen=True)

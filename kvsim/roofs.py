@@ -20,6 +20,7 @@ GROUPS = ("linear", "attention", "pass", "link", "step")
 _GROUP = {
     "gemm": "linear",
     "grouped_gemm": "linear",
+    "column_sums": "attention",
     "attention_prefill": "attention",
     "attention_decode": "attention",
     "elementwise": "pass",

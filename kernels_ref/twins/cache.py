@@ -145,8 +145,10 @@ class Compressed:
         """Bytes of all stored tensors, metadata included, by tier."""
         if self._stale:
             self._encode()
-        rows = [[*rows, *self._others(layer, self.slots[layer])] for layer, rows in enumerate(self.rows)]
-        index = [self.selection.held(layer, slots) for layer, slots in enumerate(self.slots)]
+        holds = [self.sharing.holder(layer) == layer for layer in range(len(self.slots))]
+        others = [self._others(layer, slots) if holds[layer] else [] for layer, slots in enumerate(self.slots)]
+        rows = [[*rows, *more] for rows, more in zip(self.rows, others, strict=True)]
+        index = [self.selection.held(layer, slots) if holds[layer] else [] for layer, slots in enumerate(self.slots)]
         found: dict[str, int] = self.placement.rest(rows, index, self.slots)
         return found
 

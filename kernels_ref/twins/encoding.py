@@ -96,8 +96,10 @@ def rounded(rows: Tensor, bits: int, clip: float = 1.0) -> tuple[Tensor, Tensor,
     """Uniform codes along the last dimension: (codes uint8, scale, minimum as fp16 [..., 1], what is read back).
 
     scale = (max - min) / (2^bits - 1); x ~ minimum + scale * code (KIVI, arXiv:2402.02750, section 3). Both ends of a
-    group's range are scaled by `clip`.
+    group's range are scaled by `clip`. Rows without elements have neither.
     """
+    if not rows.shape[-1]:
+        return rows.to(torch.uint8), rows.half(), rows.half(), rows
     low, high = clip * rows.amin(-1, keepdim=True), clip * rows.amax(-1, keepdim=True)
     minimum, scale = low.half(), ((high - low) / (2**bits - 1)).half()
     step = scale.float()

@@ -73,8 +73,11 @@ class Slots:
 
 def _gathered(rows: Tensor, index: Tensor) -> Tensor:
     """`rows` [Hk, N, ...] of slots `index` [Hk, M]."""
-    shape = (*index.shape, *rows.shape[2:])
-    return rows.gather(1, index.reshape(*index.shape, *[1] * (rows.dim() - 2)).expand(shape))
+    if rows.dim() == 2:
+        return rows.gather(1, index)
+    heads, slots = rows.shape[:2]
+    flat = index + torch.arange(heads, device=index.device)[:, None] * slots
+    return rows.flatten(0, 1).index_select(0, flat.flatten()).reshape(*index.shape, *rows.shape[2:])
 
 
 def best(rank: Tensor, many: Tensor, valid: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ def op_command(kind: str, shape: tuple[str, ...], hw: str, as_json: bool) -> Non
     """Price one Op by its shape: a kernel, a copy or a collective.
 
     KIND is gemm (m n k dtype), grouped_gemm (rows of all experts, experts used, n k dtype), attention_decode (batch
-    context heads kv_heads head_dim kv_dtype), attention_prefill (batch new past heads kv_heads head_dim), copy (lane
-    bytes; also way (pinned, pageable, pages, rows, gather) and pieces, or of a drive request_bytes queue_depth),
-    all_reduce (bytes gpus) or load (context model tier policy): the cache of a context brought from a tier to HBM. A
-    list such as m=1,16,256 gives a row for each.
+    context heads kv_heads head_dim kv_dtype; longest, of rows whose mean is context), attention_prefill (batch new past
+    heads kv_heads head_dim), copy (lane bytes; also way (pinned, pageable, pages, rows, gather) and pieces, or of a
+    drive request_bytes queue_depth), all_reduce (bytes gpus) or load (context model tier policy): the cache of a
+    context brought from a tier to HBM. A list such as m=1,16,256 gives a row for each.
 
     \b
     kvsim op gemm m=16 n=4096 k=14336 --hw h100

@@ -16,6 +16,8 @@ from kvsim.cost.curves.pairs import PairedTileCurve
 from kvsim.cost.curves.passes import PassCurve
 from kvsim.cost.curves.prefill import PrefillCurve
 from kvsim.cost.curves.queries import QueryTileCurve
+from kvsim.cost.curves.ragged import RaggedDecodeCurve
+from kvsim.cost.curves.sums import ColumnSumsCurve
 from kvsim.cost.curves.tiles import TileGemmCurve
 from kvsim.specs.load import Spec
 
@@ -25,9 +27,11 @@ CURVES: dict[str, type[Any]] = {  # a class of Ops has a form of its own name, k
     "grouped_gemm": GroupedGemmCurve,
     "attention_decode": DecodeCurve,
     "paged_decode": PagedDecodeCurve,
+    "ragged_decode": RaggedDecodeCurve,
     "attention_prefill": PrefillCurve,
     "query_tiles": QueryTileCurve,
     "paired_tiles": PairedTileCurve,
+    "column_sums": ColumnSumsCurve,
     "all_reduce": AllReduceCurve,
     "copy": CopyCurve,
     "elementwise": PassCurve,
@@ -60,6 +64,7 @@ class Fitted(Spec):
         form: of the curve, in CURVES; that of its op if empty.
         tables: files of measurements, under hardware/calibration or where the source publishes them.
         where: their columns' values that make a row one of this kernel's.
+        measured_on: the chip whose rows these are, where a relative lends its kernel; residuals are of that chip.
         held_out: residuals of rows that the fit did not see; `held_out_512`: of GEMMs with n and k of at least 512.
     """
 
@@ -71,6 +76,7 @@ class Fitted(Spec):
     tables: list[str]
     where: dict[str, str] = Field(default_factory=dict)
     form: str = ""
+    measured_on: str = ""
     fitted: str
     parameters: dict[str, float | int | bool]
     held_out: Residuals

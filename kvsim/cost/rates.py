@@ -23,11 +23,14 @@ EFFICIENCY: dict[str, tuple[float, float]] = {
     "grouped_gemm": (0.70, 0.85),  # of experts, likewise
     "attention_prefill": (0.55, 0.80),  # FlashAttention-2/3, causal, head_dim 128: 50-65 %
     "attention_decode": (0.50, 0.80),  # split-KV decode: 75-85 % of HBM above 0.25 GB of cache
+    "ragged_decode": (0.50, 0.80),
     "elementwise": (0.50, 0.80),  # streaming kernels
+    "column_sums": (0.55, 0.80),
     "copy": (1.0, COPY_SHARE),
     "all_reduce": (1.0, 0.75),  # NCCL ring over NVLink at large messages
 }
 ON_CHIP = (GPU, PEER)
+RATED = ("elementwise", "column_sums")
 ALU_SHARE = 0.60  # of the plain cores' issue rate, in kernels that also load and multiply
 LAUNCH_S = 2.5e-6  # of a kernel inside a CUDA graph: its ramp and drain, which nothing overlaps
 
@@ -75,8 +78,8 @@ class Rates:
         return self.curves.curve("gemm", op.shape["dtype"])
 
     def streams(self, op: Op) -> Fitted | None:
-        """The curve whose start and bandwidth price passes over memory by their launches and bytes."""
-        return self.curves.curve(op.kind, "bf16") if op.kind == "elementwise" and op.lane == GPU else None
+        """The curve whose start and rates price passes over memory, and column sums, by launches, bytes and FLOPs."""
+        return self.curves.curve(op.kind, "bf16") if op.kind in RATED and op.lane == GPU else None
 
     def _measured(self, op: Op) -> Calibrated:
         """What was measured of the chip or link that an Op uses."""
@@ -144,7 +147,9 @@ class Rates:
             return self.lane(op.lane).flops_per_s
         if unit == "alu":
             return self.alu_per_s
-        return EFFICIENCY[op.kind][0] * self.chip.peak.of(unit)
+        one = self.streams(op)
+        share = getattr(one.curve, "tensor_share", 0.0) if one else 0.0
+        return (share or EFFICIENCY[op.kind][0]) * self.chip.peak.of(unit)
 
     @cached_property
     def alu_per_s(self) -> float:
@@ -166,6 +171,10 @@ class Rates:
         for unit, flops in op.flops.items():
             found[f"{unit} FLOPs" if unit != "alu" else "plain-core arithmetic"] = flops / self.flops_per_s(op, unit)
         found[self.memory_name(op)] = op.bytes / self.bytes_per_s(op)
+        if op.kind == "column_sums" and self.streams(op):  # nothing of one hides the other
+            latency = found.pop("latency")
+            both = sum(found.values())
+            return {"latency": latency} | dict.fromkeys(found, both)
         return found
 
     def memory_name(self, op: Op) -> str:
@@ -230,6 +239,7 @@ class Rates:
         share_c, share_b = EFFICIENCY[op.kind]
         if one := self.streams(op):
             share_b = float(one.curve.memory_share)
+            share_c = getattr(one.curve, "tensor_share", share_c)
         times = [op.bytes * share_b / self.bytes_per_s(op)]
         times += [
             flops * (ALU_SHARE if unit == "alu" else share_c) / self.flops_per_s(op, unit)

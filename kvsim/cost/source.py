@@ -24,6 +24,8 @@ def of_curve(one: Fitted, curves: Calibrated, kernel: str = "") -> Source:
     """Of an Op priced by its shape; `kernel`: in other words than the curve's."""
     kernel = kernel or one.kernel
     error = (one.held_out_512 or one.held_out).p90
+    if one.measured_on:
+        return Source(f"borrowed from {one.measured_on}: {kernel}", error + BORROWED_ERROR)
     if curves.lender:
         return Source(f"borrowed from {curves.lender}: {kernel}", error + BORROWED_ERROR)
     return Source(f"curve of {kernel}, from {one.source}", error)

@@ -93,6 +93,7 @@ class Salience(Retention):
     gap: int
     probes: float
     classes = 3
+    aligned = False  # a token's class differs from layer to layer
 
     @property
     def period(self) -> int:  # type: ignore[override]
@@ -130,7 +131,7 @@ class Salience(Retention):
     def chunk_ops(self, geo: Geometry, kind: LayerKind, chunk: Chunk) -> list[Op]:
         """Probe queries' scores, normalized by how many queries see a token; their sums are written."""
         flops = chunk.pairs * (2.0 * self.probes * geo.key_dim * geo.query_heads)
-        return [Op("probe_scores", "attention_prefill", "gpu", {"bf16": flops}, chunk.new * 8.0, 1, kind.layers)]
+        return [Op("probe_scores", "column_sums", "gpu", {"bf16": flops}, chunk.new * 8.0, 1, kind.layers)]
 
     def end_ops(self, geo: Geometry, kind: LayerKind, end: End) -> list[Op]:
         """Top-k, ranges, and codes of all rows."""

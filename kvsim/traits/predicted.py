@@ -53,7 +53,7 @@ class Predicted(Quantizer):
     def static_bytes(self, geo: Geometry) -> int:
         """Predictors of all layers but the first, with constants, 16 bits, and two grids."""
         width = geo.kv_heads * geo.key_dim
-        grids = 4**self.bits + 4**self.first_bits
+        grids: int = 4**self.bits + 4**self.first_bits
         return 2 * ((geo.model.layers - 1) * (3 * width**2 + 2 * width) + 2 * grids)
 
     def _coded(self, tokens: Ints) -> Ints:

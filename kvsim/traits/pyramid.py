@@ -120,7 +120,7 @@ class PyramidKept(Retention):
         share = 1 - (1 - self.recent) ** 2  # of a prompt's pairs, those of its newest queries
         flops = chunk.pairs * (2.0 * share * geo.key_dim * geo.query_heads)
         sums = chunk.new * 8.0
-        return [Op("recent_scores", "attention_prefill", "gpu", {"bf16": flops}, sums, 1, kind.layers), gather]
+        return [Op("recent_scores", "column_sums", "gpu", {"bf16": flops}, sums, 1, kind.layers), gather]
 
     def decode_ops(self, geo: Geometry, kind: LayerKind, sums: Decode) -> list[Op]:
         """Scores leave the attention kernel; a block is thinned every so many steps, spread evenly over them."""

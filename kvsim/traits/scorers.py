@@ -52,7 +52,7 @@ class AccumulatedScores(Scorer):
             return [elementwise("score_matrix", moved, launches=4, count=kind.layers)]
         flops = chunk.pairs * (2 * geo.key_dim * geo.query_heads)
         sums = chunk.new * 8.0 * geo.kv_heads
-        return [Op("score_sums", "attention_prefill", "gpu", {"bf16": flops}, sums, 1, kind.layers)]
+        return [Op("score_sums", "column_sums", "gpu", {"bf16": flops}, sums, 1, kind.layers)]
 
     def decode_ops(self, geo: Geometry, kind: LayerKind, sums: Decode) -> list[Op]:
         """Scores leave the attention kernel and are added to the sums; the smallest slot is found."""

@@ -65,6 +65,8 @@ def comparisons(hw: str | None = None) -> list[Comparison]:
     for name in names(hw):
         part = find.part(name)
         for one in find.calibrated(name).calibration.curves:
+            if one.measured_on:  # shown with the lender's
+                continue
             rows = read(name, one.op, one.dtype, one.tables, one.where)
             if rows is None:
                 found.append(Comparison(name, one, one.held_out, one.held_out_512, None, None))
@@ -90,7 +92,12 @@ def lent(hw: str | None = None) -> Iterator[Lent]:
             continue
         own = find.calibrated(name)
         for one in own.calibration.curves:  # of several kernels the one that runs are priced by
-            used = one.dtype == "bf16" and one.op in oneop.KINDS and own.curve(one.op, one.dtype) is one
+            used = (
+                not one.measured_on
+                and one.dtype == "bf16"
+                and one.op in oneop.KINDS
+                and own.curve(one.op, one.dtype) is one
+            )
             rows = read(name, one.op, one.dtype, one.tables, one.where) if used else None
             if rows is None:
                 continue

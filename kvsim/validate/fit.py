@@ -66,6 +66,7 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
         tables=list(plan.tables),
         where=plan.where,
         form=plan.form,
+        measured_on=plan.measured_on,
         fitted=plan.fitted,
         parameters=parameters,
         held_out=residuals(held, left_s),
@@ -79,10 +80,11 @@ def main(names: list[str]) -> None:
     for name in names or dict.fromkeys(plan.part for plan in (*PLANS, *OWN)):
         part, curves = find.part(name), []
         for plan in (plan for plan in (*PLANS, *OWN) if plan.part == name):
-            rows = read(name, plan.op, plan.dtype, plan.tables, plan.where)
+            of = plan.measured_on or name
+            rows = read(of, plan.op, plan.dtype, plan.tables, plan.where)
             if rows is None:
                 sys.exit(f"{plan.tables[0]}: not found; KVSIM_SHARED names the folder that holds measurements/")
-            found = fit(plan, part, rows)
+            found = fit(plan, find.part(of), rows)
             curves.append(found)
             left = found.held_out
             print(f"{name} {plan.op} {plan.dtype}: {left.rows} held out, median {left.median:.1%}, p90 {left.p90:.1%}")

@@ -4,6 +4,8 @@ one that a run is priced by."""
 from kvsim.validate.plan import Origin, Plan
 
 CHIPS = {"h100-sxm": "H100", "h200-sxm": "H200"}
+LATEST = "h200-sxm"  # of which unlike batches and the policies' kernels as they are were measured; it lends them
+SCORERS = "scorer_h2o|scorer_snapkv|scorer_tova"
 TINY_KERNEL_S = 1.13e-6  # one that adds to 4 kB, in a graph: both chips' launches.csv
 DECODE, VARLEN = "kernels_ref decode", "FlashAttention-2 varlen"
 
@@ -16,6 +18,11 @@ def plans(chip: str) -> list[Plan]:
         where = {"kernel": kernel}
         return Plan(chip, op, dtype, kernel, (f"{op}.csv",), origin, where=where, form=form)
 
+    def latest(op: str, kernel: str, table: str, measured: str) -> Plan:
+        on = "" if chip == LATEST else LATEST
+        source = Origin(f"kvsim calibrate on an {CHIPS[LATEST]}", "Apache-2.0")
+        return Plan(chip, op, "bf16", kernel, (table,), source, where={"kernel": measured}, measured_on=on)
+
     return [
         plan("gemm", "bf16", "torch.mm", "tile_gemm"),
         plan("gemm", "fp8", "torch._scaled_mm fast accum", "tile_gemm"),
@@ -25,6 +32,8 @@ def plans(chip: str) -> list[Plan]:
         plan("attention_decode", "bf16", "SDPA cuDNN"),
         plan("attention_prefill", "bf16", VARLEN, "paired_tiles"),
         plan("attention_prefill", "bf16", "SDPA cuDNN", "query_tiles"),
+        latest("ragged_decode", DECODE, "ragged_decode.csv", DECODE),
+        latest("column_sums", "kernels_ref column sums", "policies.csv", SCORERS),
     ]
 
 

@@ -25,6 +25,10 @@ START: dict[str, dict[str, float]] = {
         "launch_s": 4e-6, "cta_s": 1e-6, "block_s": 7e-7, "small_block_s": 1.5e-6, "memory_share": 0.92,
         "exposed": 0.15, "load_bytes_per_clock": 20.0, "merge_s": 1.3e-6, "split_s": 3e-8,
     },
+    "ragged_decode": {
+        "launch_s": 6e-6, "cta_s": 1e-6, "block_s": 1.6e-6, "small_block_s": 1.7e-6, "memory_share": 0.9,
+        "exposed": 0.2,
+    },
     "tile_gemm": {
         "launch_s": 2e-6, "wave_s": 1e-6, "split_s": 2.5e-6, "merge_bytes_per_clock": 20.0, "tensor_share": 0.98,
         "sustained_share": 0.73, "edge_rows": 17.0, "step_s": 2e-9, "memory_share": 0.9, "load_bytes_per_clock": 62.0,
@@ -41,6 +45,7 @@ START: dict[str, dict[str, float]] = {
         "launch_s": 3e-6, "cta_s": 5e-7, "alone": 1.2, "tensor_share": 0.45, "pair_s": 3e-11, "masked": 0.8,
         "memory_share": 0.9, "exposed": 0.2, "kv_passes": 1.3,
     },
+    "column_sums": {"launch_s": 5e-6, "tensor_share": 0.17, "memory_share": 0.6},
     "copy": {"start_s": 3e-6, "link_share": 0.85},
     "elementwise": {"launch_s": 2e-6, "memory_share": 0.85},
 }  # fmt: skip

@@ -58,7 +58,7 @@ def _frame(path: Path) -> Any:
 
 
 def _own(path: Path, op: str, dtype: str, where: Mapping[str, str]) -> Rows:
-    """A CSV of kvsim: a column for each name of the shape, `dtype`, `seconds`; of others, those of `where`."""
+    """A CSV of kvsim: a column for each name of the shape, `dtype`, `seconds`; of others, those of `where`, by `|`."""
     frame = _frame(path)
     if op == "copy" and "dtype" not in frame:
         frame = frame.rename(columns={"lane": "dtype"})
@@ -67,7 +67,7 @@ def _own(path: Path, op: str, dtype: str, where: Mapping[str, str]) -> Rows:
         raise UserError(f"{path}: lacks the column {missing[0]!r}; {op} takes {', '.join(SHAPES[op])}, dtype, seconds")
     kept = frame["dtype"] == dtype
     for name, value in where.items():
-        kept &= frame[name].fillna("").astype(str) == value
+        kept &= frame[name].fillna("").astype(str).isin(value.split("|"))
     return _rows(op, dtype, frame[kept], 1.0, seconds="seconds")
 
 

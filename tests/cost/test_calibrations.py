@@ -29,11 +29,14 @@ def test_it_belongs_to_a_chip_or_a_link_and_says_its_source(name: str) -> None:
 def test_measured_chips_meet_the_targets(name: str) -> None:
     """Median 7 % (L40S GEMMs, whose library switches kernels from shape to shape: 7.5), 9 of 10 within 20 %.
 
-    Passes over a single token, bound by a launch, are further off.
+    Passes over a single token, bound by a launch, are further off, and so are sums of scores, whose form is affine so
+    that steps can be priced by it: a single sequence leaves SMs idle.
     """
     for one in find.calibrated(name).calibration.curves:
         found = one.held_out_512 or one.held_out
-        if one.dtype == "bf16" and one.op != "elementwise":
+        if one.op == "column_sums":
+            assert found.median <= 0.15 and found.p90 <= 0.25
+        elif one.dtype == "bf16" and one.op != "elementwise":
             assert found.median <= (0.075 if (name, one.op) == ("l40s", "gemm") else 0.07), (one.op, found)
             assert found.p90 <= 0.20, (one.op, found)
 
@@ -68,5 +71,8 @@ def test_ways_to_copy_over_a_measured_link() -> None:
     assert [took["rows"], took["gather"]] == pytest.approx([took["pinned"]] * 2, rel=0.1)
     assert took["pageable"] > 3 * took["pinned"]
     assert took["pages"] > 20 * took["pinned"]
+    large = {way: float(kvsim.op("copy", hw="h100", lane="h2d", bytes=64 << 20, way=way, pieces=1024).seconds)
+             for way in ("pinned", "pages")}  # fmt: skip
+    assert large["pages"] > large["pinned"] + 1000 * 2e-6  # pieces start one after another: a start hides no bytes
     with pytest.raises(UserError, match=r"way=pages was not measured over PCIe 4\.0 x16"):
         kvsim.op("copy", hw="l40s", lane="h2d", bytes=size, way="pages", pieces=1024)

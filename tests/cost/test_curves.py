@@ -89,6 +89,11 @@ def test_an_all_reduce_never_gets_faster_with_more_bytes(
 SHAPES: dict[str, dict[str, Any]] = {
     "gemm": {"m": [1, 16, 300, 4096], "n": [4096, 512, 28672, 6144], "k": [4096, 14336, 64, 2048]},
     "grouped_gemm": {"rows": [2, 64, 2000, 16384], "used": [2, 8, 8, 128], "n": [28672, 4096, 7168, 1536], "k": 2048},
+    "column_sums": {"flops": [1e9, 1e10, 1e12, 1e13], "bytes": [1e6, 1e7, 1e8, 1e9]},
+    "ragged_decode": {
+        "batch": [2, 8, 64, 256], "tokens": [2000, 9000, 60000, 131072], "longest": [1500, 4096, 16384, 512],
+        "heads": 32, "kv_heads": [32, 8, 8, 1], "head_dim": 128,
+    },
     "attention_decode": {
         "batch": [1, 8, 64, 256], "context": [64, 4096, 777, 131072], "heads": 32, "kv_heads": [32, 8, 8, 1],
         "head_dim": 128,

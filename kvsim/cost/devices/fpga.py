@@ -34,7 +34,7 @@ def terms(chip: Chip, overlay: Fpga, op: Op) -> dict[str, Num]:
     found: dict[str, Num] = {"latency": op.launches * overlay.start}
     if op.kind in ("gemm", "grouped_gemm"):
         return found | _product(chip, overlay, op)
-    if op.kind.startswith("attention"):
+    if op.kind.startswith("attention") or op.kind == "column_sums":
         return found | {"attention lanes": _attention_s(chip, overlay, op)}
     elements = op.bytes / ACTIVATION_BYTES * PASSES.get(op.name, 1.0)
     found["latency"] = 0.0 if op.name in FUSED else found["latency"]
