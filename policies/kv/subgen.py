@@ -25,7 +25,7 @@ class Subgen(Paper):
 
     title = "SubGen"
     arxiv = "2402.06082"
-    knob = ("recent", "rows")
+    knob = ("recent", "rows", "clusters")
     above_full = "weights of keys and rows"
 
     def __post_init__(self) -> None:
