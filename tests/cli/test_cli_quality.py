@@ -73,7 +73,7 @@ def test_a_line_a_policy_with_its_spread_and_stand_ins() -> None:
     printed = render(SimpleNamespace(model="SmolLM2 135M", prompt=1536, new=64, rows=tuple(rows)), 0.25)
     line = next(line for line in printed.splitlines() if "random:keep" in line)
     assert line.split() == [
-        *("random:keep=0.25", "25.0", "%", "all", "0.7", "0.6", "to", "0.8", "50.0", "%", "1.50", "+200.0", "%"),
+        *("random:keep=0.25", "25.0", "%", "all", "0.7", "0.6", "to", "0.8", "50.0", "%", "1.50", "3.00x"),
         *("20.0", "%", "-3.00", "0.0", "%", "-9.00"),
     ]
     assert "docs, code and needles" in " ".join(printed.split()) and "random: a stand-in" in printed
