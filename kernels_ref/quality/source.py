@@ -47,6 +47,8 @@ def opened(folder: Path | None) -> Source:
     path = folder or shipped()
     if path is None:
         raise UserError(f"quality: the model SmolLM2-135M is not installed: {INSTALL}, or name another: --model DIR")
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
     files = [path] if path.is_file() else sorted(path.glob("*.gguf"))
     if len(files) > 1:
         raise UserError(f"{path}: holds {len(files)} GGUF files; name one of {', '.join(one.name for one in files)}")

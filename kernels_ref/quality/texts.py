@@ -113,6 +113,6 @@ def _ids(language: Language, name: str) -> list[int]:
     except UnicodeDecodeError:
         raise UserError(f"text {name}: is not UTF-8 text") from None
     except FileNotFoundError:
-        raise UserError(f"text {name}: no such file, and none of {', '.join(TEXTS)}") from None
+        raise UserError(f"text {name}: no such file, and none of {', '.join(TEXTS)}, needles") from None
     except OSError as error:
         raise UserError(f"text {name}: cannot be read: {error.strerror or error}") from None

@@ -15,7 +15,7 @@ _MEANINGS = (
     ),
     ("kept mass", "what the full cache's attention gives to tokens that the policy reads"),
     ("KL", "of the next token, full against policy in the loop, nats"),
-    ("perplexity", "of the text that follows, against the full cache's"),
+    ("perplexity", "of the text that follows, over the full cache's"),
     ("needles", "facts answered: the question that the policy saw, then a second one that it did not; log p of them"),
 )
 
@@ -64,7 +64,7 @@ def _line(rows: list[Any]) -> list[str]:
         spread = f"{digits(min(errors))} to {digits(max(errors))}" if len(errors) > 1 else ""
         change = _mean(_of(rows, "perplexity_change"))
         line += [digits(_mean(errors)), spread, percent(_mean(_of(rows, "kept_mass"))), digits(_mean(_of(rows, "kl")))]
-        line.append(f"{change:+.1%}".replace("%", " %"))
+        line.append(f"{digits(1 + change)}x")
     if _of(rows, "first_right"):
         for name in ("first", "second"):
             line += [percent(_mean(_of(rows, f"{name}_right"))), f"{_mean(_of(rows, f'{name}_log_p')):.2f}"]
