@@ -58,7 +58,14 @@ def _measured(options: argparse.Namespace) -> int:
     number, many = (int(part) for part in options.shard.split("/"))
     torch.set_num_threads(options.threads)
     began = time.monotonic()
-    bench = Bench(options.texts.split(","), options.model, checked(options.device), PROMPT_TOKENS, NEW_TOKENS)
+    bench = Bench(
+        options.texts.split(","),
+        options.model,
+        checked(options.device),
+        PROMPT_TOKENS,
+        NEW_TOKENS,
+        one_at_a_time=True,
+    )
     names = options.only.split(",") if options.only else plan.policies()
     rows = list(plan.rows(bench, names, options.texts.split(",")))[number - 1 :: many]
     path = options.out if many == 1 else options.out.with_name(f"{options.out.stem}.{number}-of-{many}.csv")

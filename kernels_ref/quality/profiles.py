@@ -49,7 +49,7 @@ def measured(name: str, texts: Sequence[States], trained: States, source: str) -
     return {"figures": {figure: pooled([one[figure] for one in each], source) for figure in each[0]}}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def main() -> int:
     """Writes a file a policy. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m kernels_ref.quality.profiles", description=__doc__.split("\n")[0])

@@ -30,12 +30,22 @@ class Quality:
 
 
 class Bench:
-    """A model with texts that were read once, for any number of policies."""
+    """A model with texts that were read once, for any number of policies.
+
+    `one_at_a_time`: a text's states (some 400 MB) go when the next is asked for.
+    """
 
     def __init__(
-        self, texts: Sequence[str], folder: Path | None, device: str, prompt: int, new: int, seed: int = 0
+        self,
+        texts: Sequence[str],
+        folder: Path | None,
+        device: str,
+        prompt: int,
+        new: int,
+        seed: int = 0,
+        one_at_a_time: bool = False,
     ) -> None:
-        self.seed, self.prompt, self.new = seed, prompt, new
+        self.seed, self.prompt, self.new, self._one_at_a_time = seed, prompt, new, one_at_a_time
         self.language: Language = language(folder, device, max(prompt + new, PROMPT_TOKENS) + _ROOM)
         self._texts = {name: passage(self.language, name, prompt, new) for name in texts if name != NEEDLES}
         self._read: dict[str, Prepared | Asking] = {}
@@ -63,6 +73,8 @@ class Bench:
 
     def _ready(self, text: str) -> Prepared | Asking:
         if text not in self._read:
+            if self._one_at_a_time:
+                self._read.clear()
             made = asking(self.language) if text == NEEDLES else prepared(self.language, self._texts[text])
             self._read[text] = made
         return self._read[text]

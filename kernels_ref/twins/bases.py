@@ -13,6 +13,8 @@ from kernels_ref.twins.one_row import by_head, joined
 from kernels_ref.twins.part import part_of
 from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import States, rotate
+from kernels_ref.twins.tokenwise import Fitted
+from kvsim.errors import UserError
 from kvsim.traits.bases import ChannelCut, Latent, Projected
 
 
@@ -52,6 +54,17 @@ class FewerChannels(AllChannels):
             by_kv_head(x.queries[:, -self.trait.observed :].square().sum(1), x.keys.shape[0]) for x in states.layers
         ]
 
+    def prepare(self, states: States) -> None:
+        """And its quantizers.
+
+        Raises:
+            UserError: they are fitted to all channels.
+        """
+        super().prepare(states)
+        if any(isinstance(one, Fitted) for one in self.quantizers.values()):
+            name = self.setting.policy.name
+            raise UserError(f"policy {name!r}: codes are fitted to all channels, of which ThinK keeps some; no twin")
+
     def encode(self, layer: int, slots: Slots) -> tuple[Slots, list[Tensor]]:
         """And the mask of each head that has tokens, a bit a channel."""
         if layer not in self.kept:
@@ -72,7 +85,8 @@ class FewerChannels(AllChannels):
         old = max(0, key.shape[1] - self.trait.window)
         index = self.kept[layer][quantizer.heads][:, None].expand(-1, old, -1)
         narrow = key[:, :old].gather(2, index)
-        keys = quantizer.code(layer, narrow, value[:, :old, :0], position[:, :old])
+        none = value[:, :old, :0]
+        keys = quantizer.code(layer, narrow, none, position[:, :old]) if old else Coded(narrow, none, ())
         values = quantizer.code(layer, key[..., :0], value, position)
         newest = key[:, old:].half()
         wide = torch.zeros_like(key[:, :old]).scatter_(2, index, keys.key)  # a dropped channel adds nothing to a score

@@ -87,7 +87,9 @@ class Evicting(AllStay):
             return None
         nothing = Attended(new.queries.new_zeros(new.queries.shape[0], 1, slots.position.shape[1]), slots.position)
         left = self.grown(layer, slots, new, nothing, context).position
-        return (slots.position[:, :, None] == left[:, None]).any(-1)[:, None]
+        stays = torch.zeros(len(left), context + 1, dtype=torch.bool, device=left.device)
+        stays.scatter_(1, torch.where(left < 0, context, left), True)
+        return stays.gather(1, slots.position.clamp(min=0))[:, None]
 
     def _kept(self, layer: int, context: int) -> Tensor:
         """[Hk]: tokens that stay, without those that a fate adds."""

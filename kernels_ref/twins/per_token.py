@@ -77,6 +77,9 @@ class Blocks(Plain):
         """Block by block."""
         read, stored = [], []
         for rows, order in zip((key, value), self.orders, strict=True):
+            if not rows.shape[2]:
+                read.append(rows)
+                continue
             fits = order.shape[1] == rows.shape[2]  # not where a basis made other channels
             alike = order[self.heads] if fits else torch.arange(rows.shape[2], device=rows.device).expand(len(rows), -1)
             index = alike[:, None].expand_as(rows)

@@ -38,7 +38,7 @@ class Atoms(Fitted):
         again = torch.arange(self.trait.dictionary) % len(flat)
         noise = 0.1 * (torch.arange(self.trait.dictionary) >= len(flat)).float()  # of atoms that repeat a row
         atoms = flat[drawn[again].to(flat.device)]
-        spread = atoms.square().mean().sqrt()
+        spread = float(atoms.square().mean().sqrt())
         atoms = _unit(atoms + (noise[:, None] * spread * torch.randn(atoms.shape, generator=generator)).to(atoms))
         taught = flat[drawn[:SAMPLE].to(flat.device)]
         weights = taught.new_zeros(len(taught), self.trait.atoms)

@@ -48,7 +48,7 @@ class Budgeted(Retention):
     @property
     def by_head(self) -> bool:  # type: ignore[override]
         """As its scorer chooses, or as its budgets differ."""
-        return self.scorer.by_head
+        return self.scorer.by_head or self.budget.by_head
 
     def slot_bytes(self, geo: Geometry) -> int:
         """Of scorer and fate."""

@@ -34,6 +34,7 @@ class Budget:
     parts: tuple[float, ...] = ()
     whole: tuple[int, ...] = ()
     above: int = 0
+    by_head = False  # heads of a layer keep numbers of their own
 
     def mean(self, prompt: int) -> int:
         """`uniform` of one prompt."""

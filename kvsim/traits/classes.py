@@ -93,6 +93,7 @@ class Salience(Retention):
     gap: int
     probes: float
     classes = 3
+    aligned = False  # a token's class differs from layer to layer
 
     @property
     def period(self) -> int:  # type: ignore[override]

@@ -41,6 +41,7 @@ class HeadRules(Budget):
     rules: tuple[Rule, ...] = (Rule(everything=True),)
     figure: Figure = EVEN
     recovery: float = 0.0
+    by_head = True
 
     def counts(self, heads: int, layer: int, many: int) -> tuple[int, ...]:
         """Of a chip's heads in a layer of `many`, those that follow each rule."""
@@ -85,6 +86,7 @@ class HeadShares(Budget):
     window: int = 32
     beta: float = 1.2
     figure: Figure = EVEN
+    by_head = True
 
     def heads(self, geo: Geometry, layer: int) -> tuple[int, ...]:
         """Each its own group."""

@@ -48,7 +48,7 @@ class Holdings:
             self._alike.append((slice(several[0], several[-1] + 1), *codecs[several[0]]))
         self._asked: dict[tuple[int, int, int], int] = {}
         self._tables: dict[tuple[int, int, int], Ints] = {}
-        self._once = sum(trait.sequence_bytes(geo) for trait in policy.traits)
+        self._once = self._sequence_bytes()
 
     # -- what rests --------------------------------------------------------------------------------------------------
 
@@ -73,8 +73,7 @@ class Holdings:
         """Bytes of the selection's index [S] of tokens by group [G, S]."""
         if not self.policy.selection.selects:
             return np.zeros(tokens.shape[1], np.int64)
-        own = self._by_kind_of(self.policy.selection.index_bytes, tokens)
-        found: Ints = (self.groups.layers * self.groups.heads) @ own
+        found: Ints = self._holders @ self._by_kind_of(self.policy.selection.index_bytes, tokens)
         return found
 
     def keys_and_values(self, kept: Ints) -> tuple[Ints, Ints]:
@@ -118,15 +117,28 @@ class Holdings:
     def _with_the_rest(self, total: Ints, tokens: Ints) -> Ints:
         """Adds what every layer holds for itself, and what a sequence holds once."""
         slot = self.policy.retention.slot_bytes(self.geo)
-        layers, heads = self.groups.layers, self.groups.heads
         own = slot * tokens if slot else None
         if self.shares:
             own = self._by_kind_of(self.policy.sharing.layer_bytes, tokens) + (0 if own is None else own)
         if own is not None:
-            total = total + (layers * heads) @ own
+            total = total + self._holders @ own
         if self.policy.selection.selects:
             total = total + self._index(tokens)
         return total + self._once * (tokens.max(axis=0) > 0) if self._once else total
+
+    def _sequence_bytes(self) -> int:
+        """Bytes that a sequence holds once; a retention's are so many a layer, of those that have slots."""
+        total = sum(trait.sequence_bytes(self.geo) for trait in self.policy.traits)
+        own = self.policy.retention.sequence_bytes(self.geo)
+        holders = sum(self.policy.sharing.holders(kind) for kind in self.kinds)
+        return total - own + own * holders // self.geo.model.layers
+
+    @cached_property
+    def _holders(self) -> Ints:
+        """Heads of a group over all layers that have slots of their own [G]."""
+        layers = [self.policy.sharing.holders(self.kinds[k]) for k in self.groups.kind]
+        found: Ints = np.array(layers, np.int64) * self.groups.heads
+        return found
 
     def _everywhere(self, kept: Ints, rows: Callable[[Ints], Ints], joint: Callable[[Ints], Ints]) -> Ints:
         """Bytes [S] over all layers and heads of what is encoded, shared rows once."""

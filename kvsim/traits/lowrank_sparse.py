@@ -62,7 +62,8 @@ class LowRankSparse(Quantizer):
         else:
             blocks, block, rank = coded // self.residual, np.full_like(coded, self.residual), self.block_rank
         groups = blocks * -(-block // self.group) * key_dim + coded * -(-value_dim // self.group)
-        factors = 2 * rank * (2 * coded + blocks * width)
+        sides = int(key_dim > 0) + int(value_dim > 0)
+        factors = 2 * rank * (sides * coded + blocks * width)
         apart = 4 * blocks * (np.ceil(self.sparse * (block * key_dim)) + np.ceil(self.sparse * (block * value_dim)))
         key = packed(coded, key_dim, self.bits) + recent * (2 * key_dim)
         value = packed(coded, value_dim, self.bits) + recent * (2 * value_dim)

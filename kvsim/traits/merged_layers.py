@@ -40,7 +40,11 @@ class MergedPairs(Sharing):
         if not self._paired(geo, kind.index[0]):
             return [(kind.layers, tokens)]
         retained = self._retained(tokens)
-        return [(kind.layers // 2, tokens - retained), (kind.layers, retained)]
+        return [(self._pairs(geo, kind), tokens - retained), (kind.layers, retained)]
+
+    def _pairs(self, geo: Geometry, kind: LayerKind) -> int:
+        """Pairs whose first layer is of a kind."""
+        return sum((layer - int(self.first * geo.model.layers)) % 2 == 0 for layer in kind.index)
 
     def _retained(self, tokens: Ints) -> Ints:
         found: Ints = np.ceil(tokens * self.retained).astype(np.int64)
@@ -59,14 +63,14 @@ class MergedPairs(Sharing):
             return []
         width = sum(kind.heads) * (geo.key_dim + geo.value_dim)
         moved, work = end.prompt * (3.0 * 2 * width), end.prompt * (8.0 * width)
-        return [elementwise("merge_directions", moved, 3, kind.layers // 2, work)]
+        return [elementwise("merge_directions", moved, 3, self._pairs(geo, kind), work)]
 
     def decode_ops(self, geo: Geometry, kind: LayerKind, sums: Decode) -> list[Op]:
         """Magnitudes scale scores and probabilities inside the kernel; the new token's rows are merged."""
         if not self._paired(geo, kind.index[0]):
             return []
         width = geo.key_dim + geo.value_dim
-        ops = [elementwise("merge_token", sums.sequences * (sum(kind.heads) * 6.0 * width), 1, kind.layers // 2)]
+        ops = [elementwise("merge_token", sums.sequences * (sum(kind.heads) * 6.0 * width), 1, self._pairs(geo, kind))]
         if self.restores:
             ops.append(elementwise("restore_rows", sums.kv_bytes + sums.tokens * (2.0 * width), 4, kind.layers))
         return ops

@@ -1,7 +1,6 @@
 """Layers that read another layer's rows, and groups of layers whose rows are factored together."""
 
 from dataclasses import dataclass, replace
-from math import ceil
 
 import numpy as np
 
@@ -26,9 +25,13 @@ class TiedLayers(Sharing):
     def _tied(self, layers: int) -> int:
         return int(self.share * layers)
 
+    def holders(self, kind: LayerKind) -> int:
+        """Those that are not tied. Layers are tied to others that the policy treats alike."""
+        return kind.layers - self._tied(kind.layers)
+
     def segments(self, geo: Geometry, kind: LayerKind, tokens: Ints) -> list[tuple[int, Ints]]:
         """Fewer copies than layers."""
-        return [(kind.layers - self._tied(kind.layers), tokens)]
+        return [(self.holders(kind), tokens)]
 
     def unprojected_layers(self, geo: Geometry) -> int:
         """The tied ones."""
@@ -50,7 +53,7 @@ class LayerGroups(Sharing):
         """[C, S] tokens: the prompt's once a group, generated ones in each layer."""
         prompt, made = tokens.copy(), tokens.copy()
         prompt[1:], made[:1] = 0, 0
-        return [(ceil(kind.layers / self.group), prompt), (kind.layers, made)]
+        return [(sum(layer % self.group == 0 for layer in kind.index), prompt), (kind.layers, made)]
 
     def layer_bytes(self, geo: Geometry, kind: LayerKind, tokens: Ints) -> Ints:
         """The rotary part of a latent row, 16 bits."""
@@ -117,5 +120,5 @@ class GroupFactors(Basis):
         widths = [self.group * sum(kind.heads) * dim for dim in (geo.key_dim, geo.value_dim)]
         work = end.prompt * (2.0 * sum(float(width) ** 2 for width in widths))
         moved = end.prompt * (8.0 * sum(widths))
-        groups = ceil(kind.layers / self.group)
+        groups = sum(layer % self.group == 0 for layer in kind.index)
         return [Op("group_svd", "elementwise", "gpu", {"alu": work}, moved, 50.0, groups)]

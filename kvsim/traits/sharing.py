@@ -28,6 +28,10 @@ class Sharing(Trait):
         """(copies, tokens): each layer reads every segment; over the kind's layers it is stored `copies` times."""
         return [(kind.layers, tokens)]
 
+    def holders(self, kind: LayerKind) -> int:
+        """Layers of a kind that have slots of their own, and what a retention or a selection holds beside them."""
+        return kind.layers
+
     def layer_bytes(self, geo: Geometry, kind: LayerKind, tokens: Ints) -> Ints:
         """Metadata that every layer stores and reads for itself, bytes of one kv head."""
         return np.zeros_like(tokens)

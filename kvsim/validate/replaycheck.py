@@ -17,7 +17,7 @@ from kvsim.engine.executor import ExecutedSpan, ExecutorFactory
 from kvsim.engine.replica import Replica, Span
 from kvsim.find import ROOT
 from kvsim.replay import run
-from kvsim.traits.placement import HBM
+from kvsim.traits.placement import HBM, Resting
 from kvsim.validate import lend
 from kvsim.validate.replaylog import Floats, Logged, Replay, read_replay
 from kvsim.validate.steplog import PACED_BY_HOST
@@ -144,7 +144,8 @@ def _allocated(report: Any) -> int:
     run = report.simulation
     apart = run.serving.context_bytes + (run.serving.graph_bytes if run.serving.graph_tokens else 0)
     placement, pools = run.layout.policy.placement, run.capacity.pool_bytes
-    room = placement.rest(np.array([pools[placement.home]]), run.layout.geo)[HBM]
+    whole = np.array([pools[placement.home]], np.int64)
+    room = placement.rest(Resting(whole, 0 * whole, 0 * whole), run.layout.geo)[HBM]
     return int(run.capacity.resident_bytes - apart + np.asarray(room).item())
 
 

@@ -11,20 +11,18 @@ from kvsim.validate.runtables import signed
 from kvsim.validate.stepcheck import Group, Priced, bytes_of, groups, launching_s
 from kvsim.validate.steplog import PACED_BY_HOST
 
-_STEP = "{:<16}{:<14}{:<9}{:<14}{:>6}{:>9}{:>9}{:>10}{:>8}  {}"
+_STEP = "{:<12}{:<12}{:<9}{:<18}{:>6}{:>9}{:>9}{:>10}{:>8}  {}"
 
 
 def step_lines(found: Mapping[str, Sequence[Priced]]) -> Iterator[str]:
-    """Errors by chip, model, phase and policy; all rows of a chip first, and what the host paces last."""
+    """Errors of a chip: of all rows, by phase, by model, and by policy; what the host paces last."""
     heads = ("chip", "model", "phase", "policy", "steps", "median", "p90", "worst", "noise", "at")
     yield "executed steps: |predicted / executed - 1|"
     yield _STEP.format(*heads)
     for chip, rows in found.items():
-        fine = [one for one in groups(chip, rows, ()) if not one.host]
-        parts = list(groups(chip, rows))
-        for one in (*fine, *(part for part in parts if not part.host)):
-            yield _row(one)
-        paced = [part for part in parts if part.host]
+        cuts = ((), ("phase",), ("model", "phase"), ("phase", "policy"))
+        yield from (_row(one) for by in cuts for one in groups(chip, rows, by) if not one.host)
+        paced = [part for part in groups(chip, rows) if part.host]
         if paced:
             yield "  paced by the host (short steps that are launched kernel by kernel)"
             yield from map(_row, paced)
@@ -42,7 +40,7 @@ def lent_lines(found: Iterable[tuple[str, Sequence[Group]]]) -> Iterator[str]:
 
 def _row(one: Group) -> str:
     figures = (f"{one.rows:,}", percent(one.median), percent(one.p90), signed(one.worst), percent(one.noise))
-    return _STEP.format(one.chip, one.model, one.phase, one.policy[:13], *figures, one.worst_shape).rstrip()
+    return _STEP.format(one.chip, one.model, one.phase, one.policy[:17], *figures, one.worst_shape).rstrip()
 
 
 def _bytes(chip: str, rows: Sequence[Priced]) -> Iterator[str]:

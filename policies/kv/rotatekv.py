@@ -25,6 +25,7 @@ class Rotatekv(Paper):
     title = "RotateKV"
     arxiv = "2501.16383"
     repo = "ZunhaiSu/RotateKV"
+    above_full = "its whole tokens' slot numbers"
     knob = "bits"
 
     def __post_init__(self) -> None:

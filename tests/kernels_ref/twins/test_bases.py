@@ -18,12 +18,19 @@ COMPOSED = (
     "snapkv:capacity=40:window=8+think:window=8",
     "streaming:window=40+think:window=8",
     "think+fp8",
+    "think:window=8+bfp-kv",
+    "think:window=8+gear:buffer=4",
+    "think:window=8+zipcache:gap=4",
+    "think:window=8+mikv",
     "eigen-attention+kivi:bits=4:group=32:residual=32",
     "cskv+kivi:bits=4:group=32:residual=32",
     "cskv:key_keep=0.25:value_keep=0.75:window=8+fp8",
     "streaming:window=40+cskv:window=8",
     "matryoshkakv+kivi:residual=32",
     "snapkv:capacity=40:window=8+matryoshkakv",
+    "matryoshkakv+kvquant:bits=3",
+    "eigen-attention+gear:buffer=4",
+    "cskv:window=8+zipcache:gap=4",
 )
 
 
