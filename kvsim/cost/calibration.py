@@ -2,42 +2,37 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 from pydantic import Field
 
-from kvsim.cost.curves.all_reduce import AllReduceCurve
-from kvsim.cost.curves.copy import CopyCurve
-from kvsim.cost.curves.decode import DecodeCurve
-from kvsim.cost.curves.gemm import GemmCurve
-from kvsim.cost.curves.grouped import GroupedGemmCurve
-from kvsim.cost.curves.paged import PagedDecodeCurve
-from kvsim.cost.curves.pairs import PairedTileCurve
-from kvsim.cost.curves.passes import PassCurve
-from kvsim.cost.curves.prefill import PrefillCurve
-from kvsim.cost.curves.queries import QueryTileCurve
-from kvsim.cost.curves.ragged import RaggedDecodeCurve
-from kvsim.cost.curves.sums import ColumnSumsCurve
-from kvsim.cost.curves.tiles import TileGemmCurve
 from kvsim.specs.load import Spec
 
-CURVES: dict[str, type[Any]] = {  # a class of Ops has a form of its own name, kernels that work otherwise have theirs
-    "gemm": GemmCurve,
-    "tile_gemm": TileGemmCurve,
-    "grouped_gemm": GroupedGemmCurve,
-    "attention_decode": DecodeCurve,
-    "paged_decode": PagedDecodeCurve,
-    "ragged_decode": RaggedDecodeCurve,
-    "attention_prefill": PrefillCurve,
-    "query_tiles": QueryTileCurve,
-    "paired_tiles": PairedTileCurve,
-    "column_sums": ColumnSumsCurve,
-    "all_reduce": AllReduceCurve,
-    "copy": CopyCurve,
-    "elementwise": PassCurve,
+CURVES = {  # a class of Ops has a form of its own name, other kernels have theirs; loaded when it is used
+    "gemm": "gemm.GemmCurve",
+    "tile_gemm": "tiles.TileGemmCurve",
+    "grouped_gemm": "grouped.GroupedGemmCurve",
+    "attention_decode": "decode.DecodeCurve",
+    "paged_decode": "paged.PagedDecodeCurve",
+    "ragged_decode": "ragged.RaggedDecodeCurve",
+    "attention_prefill": "prefill.PrefillCurve",
+    "query_tiles": "queries.QueryTileCurve",
+    "paired_tiles": "pairs.PairedTileCurve",
+    "column_sums": "sums.ColumnSumsCurve",
+    "all_reduce": "all_reduce.AllReduceCurve",
+    "copy": "copy.CopyCurve",
+    "elementwise": "passes.PassCurve",
 }
 BESIDE_CHUNK = "attention_beside_chunk"  # decodes in a step that also reads prompts, by the prompts' kernel
 BORROWED_ERROR = 0.08  # more than the lender's, where a chip borrows a relative's curve
+
+
+def form(name: str) -> type[Any]:
+    """The class of a form in CURVES."""
+    module, _, curve = CURVES[name].partition(".")
+    found: type[Any] = getattr(import_module(f"kvsim.cost.curves.{module}"), curve)
+    return found
 
 
 class Residuals(Spec):
@@ -86,7 +81,7 @@ class Fitted(Spec):
     @cached_property
     def curve(self) -> Any:
         """The curve; unknown or missing parameters are a TypeError."""
-        return CURVES[self.form or self.op](**self.parameters)
+        return form(self.form or self.op)(**self.parameters)
 
 
 class InSteps(Spec):

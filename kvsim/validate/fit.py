@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kvsim import find
-from kvsim.cost.calibration import CURVES, Calibration, Fitted, Hot, InSteps
+from kvsim.cost.calibration import Calibration, Fitted, Hot, InSteps, form
 from kvsim.cost.curves import Floats
 from kvsim.specs.hardware import Chip
 from kvsim.validate.instep import beside_chunk, in_steps
@@ -48,12 +48,12 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
 
     def errors(x: Floats) -> Floats:
         parameters, hot = build(x)
-        found: Floats = np.log(predicted(CURVES[plan.form or plan.op](**parameters), part, seen, hot) / seen.seconds)
+        found: Floats = np.log(predicted(form(plan.form or plan.op)(**parameters), part, seen, hot) / seen.seconds)
         return found
 
     parameters, hot = build(solve(errors, np.log(np.array(list(start.values())))))
     held = rows.where(rows.held)
-    left_s = predicted(CURVES[plan.form or plan.op](**parameters), part, held, hot)
+    left_s = predicted(form(plan.form or plan.op)(**parameters), part, held, hot)
     about = {
         "op": plan.op,
         "dtype": plan.dtype,
