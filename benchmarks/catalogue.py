@@ -25,8 +25,9 @@ class Held:
 
     @property
     def bytes(self) -> int:
-        """Stored, metadata included."""
-        layout = Layout(policy(self.policy), find.model(self.model), 1, 16)
+        """Stored, metadata included, with the figures that papers themselves state."""
+        own = {name: figure for paper in policy(self.policy).papers for name, figure in paper.figures.items()}
+        layout = Layout(policy(self.policy, profile=own), find.model(self.model), 1, 16)
         return int(layout.stored(np.array([self.prompt or self.context]), np.array([self.context]))[0])
 
     @property

@@ -6,6 +6,7 @@ fact follows, for which the policy could not know that it would be asked.
 """
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from kernels_ref.quality.language import Language
@@ -46,13 +47,13 @@ class Asked:
 def document(language: Language, tokens: int = DOCUMENT_TOKENS) -> str:
     """Sentences of the licence, about `tokens` long, with the facts at their depths."""
     paragraphs = [re.sub(r"\s+", " ", part).strip() for part in re.split(r"\n\s*\n", TEXTS["licence"]())]
-    sentences, total = [], 0
+    sentences, ends = list[str](), [0]  # ends: tokens up to each sentence
     for sentence in (f"{one} " for part in paragraphs for one in re.split(r"(?<=\.) ", part) if len(one) > 3):
-        if total > tokens:
+        if ends[-1] > tokens:
             break
         sentences.append(sentence)
-        total += len(language.source.encode(sentence))
-    places = [int(depth * len(sentences)) for depth in DEPTHS]
+        ends.append(ends[-1] + len(language.source.encode(sentence)))
+    places = [bisect_left(ends, depth * ends[-1]) for depth in DEPTHS]
     for place, fact in reversed(list(zip(places, FACTS, strict=True))):
         sentences.insert(place, f"{fact.stem} {fact.answer}. ")
     return "".join(sentences).rstrip()

@@ -40,7 +40,8 @@ def pooled(figures: Sequence[Figure], source: str) -> dict[str, object]:
     values = np.array([figure.values for figure in figures])
     mean = values.mean(0)
     spread = float((values.std(0) / np.maximum(np.abs(mean), 1e-9)).mean())
-    return {"values": [round(float(x), DIGITS) for x in mean], "spread": round(spread, DIGITS), "source": source}
+    found = {"values": [round(float(x), DIGITS) for x in mean], "spread": round(spread, DIGITS), "source": source}
+    return found | ({"rows": figures[0].rows} if figures[0].rows > 1 else {})
 
 
 def measured(name: str, texts: Sequence[States], trained: States, source: str) -> dict[str, object]:
@@ -49,7 +50,7 @@ def measured(name: str, texts: Sequence[States], trained: States, source: str) -
     return {"figures": {figure: pooled([one[figure] for one in each], source) for figure in each[0]}}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def main() -> int:
     """Writes a file a policy. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m kernels_ref.quality.profiles", description=__doc__.split("\n")[0])

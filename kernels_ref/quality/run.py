@@ -74,7 +74,7 @@ class Retrieval:
     second_log_p: float
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def prepared(language: Language, passage: Passage) -> Prepared:
     """Reads a passage with the full cache."""
     prompt = Recorder(language).read(language.ids(passage.prompt), last_only=True).states
@@ -83,13 +83,13 @@ def prepared(language: Language, passage: Passage) -> Prepared:
     return Prepared(passage, prompt, new, measures.masses(prompt, new), following[1:])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def states_of(language: Language, ids: tuple[int, ...]) -> States:
     """What the full cache holds of a text."""
     return Recorder(language).read(language.ids(ids), last_only=True).states
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def asking(language: Language) -> Asking:
     """Reads the document once, and each question behind it."""
     before = states_of(language, tuple(language.source.encode(document(language))))
@@ -117,7 +117,7 @@ def joined(one: States, two: States) -> States:
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score(
     language: Language, ready: Prepared, policy: Policy, seed: int = 0, calibration: States | None = None
 ) -> tuple[Scores, Stored]:
@@ -148,7 +148,7 @@ def score(
     return scores, stored
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def retrieve(
     language: Language, ready: Asking, policy: Policy, seed: int = 0, calibration: States | None = None
 ) -> tuple[Retrieval, Stored]:

@@ -36,7 +36,7 @@ def attend(
     scores = scores.masked_fill(~by_query_head(visible, heads), -torch.inf)
     probabilities = scores.softmax(-1).nan_to_num(0.0)
     out = probabilities.reshape(kv_heads, -1, slots) @ values
-    out = out.reshape(heads, n, -1)
+    out = out.reshape(heads, n, values.shape[2])
     if beside is None:
         return out, probabilities
     share = (scores.logsumexp(-1) - beside[1]).sigmoid()[..., None]  # of the slots

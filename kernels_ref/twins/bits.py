@@ -12,6 +12,12 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     if bits == 8:
         return flat.to(torch.uint8)
     each = 8 // gcd(8, bits)  # codes that fill whole bytes
+    if each * bits == 8:
+        one_byte = torch.nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % each)).reshape(-1, each)
+        packed = one_byte[:, 0].clone()
+        for i in range(1, each):
+            packed |= one_byte[:, i] << (i * bits)
+        return packed
     if each * bits > 63:
         places = torch.arange(bits, device=flat.device)
         return pack(((flat[:, None].to(torch.int32) >> places) & 1).reshape(-1), 1)

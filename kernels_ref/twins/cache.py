@@ -11,6 +11,7 @@ from kernels_ref.twins.part import Part, Setting, part
 from kernels_ref.twins.prefill import begun
 from kernels_ref.twins.slots import Slots
 from kernels_ref.twins.states import LayerStates, States
+from kvsim.errors import UserError
 from kvsim.traits.policy import Policy, policy
 from kvsim.traits.profile import Figure
 
@@ -37,6 +38,8 @@ def begin(
         UserError: unknown policy or parameter; a trait without a twin; a model that the method does not fit.
     """
     given = text if isinstance(text, Policy) else policy(text)
+    if given.fidelity != "ideal":
+        raise UserError(f"policy {given.name!r}: twins execute fidelity ideal, not {given.fidelity}")
     setting = Setting(given, states.model, len(states), seed, calibration)
     seen: dict[str, Figure] = {}
     states = begun(part(given.prefill, setting), states)

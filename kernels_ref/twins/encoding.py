@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels_ref.twins.bits import pack_each
 from kernels_ref.twins.part import Part, Setting, part, part_of
-from kernels_ref.twins.slots import Slots
+from kernels_ref.twins.slots import Slots, gathered
 from kernels_ref.twins.states import States
 from kvsim.traits.encoding import Basis, Float8, GroupQuantizer, Quantizer
 
@@ -178,12 +178,17 @@ class AllChannels(Part):
         tensors: list[Tensor] = []
         for index in range(self.setting.policy.retention.classes):
             for heads, at in alike(slots, index):
-                rows = torch.arange(len(heads), device=at.device)[:, None]
-                key, value, position = (x[heads][rows, at] for x in (slots.key, slots.value, slots.position))
+                all_heads = len(heads) == slots.position.shape[0]
+                rows = slots.key, slots.value, slots.position
+                key, value, position = (gathered(x if all_heads else x[heads], at) for x in rows)
                 quantizer = self.quantizers[layer, index]
                 quantizer.heads = heads
                 coded = self.code(quantizer, layer, key, value, position)
-                read.key[heads[:, None], at], read.value[heads[:, None], at] = coded.key, coded.value
+                for into, made in ((read.key, coded.key), (read.value, coded.value)):
+                    if all_heads:
+                        into.scatter_(1, at[..., None].expand(made.shape), made)
+                    else:
+                        into[heads[:, None], at] = made
                 tensors += coded.tensors
         return read, tensors
 

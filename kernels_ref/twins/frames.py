@@ -32,11 +32,12 @@ class NearestFrames(Choosing):
         return rows.key[:, : many * each].reshape(len(rows.key), many, each, rows.key.shape[2]).mean(2)
 
     def choose(self, layer: int, queries: Tensor, rows: Slots) -> Tensor | None:
-        """Those frames, and the newest tokens: the same for all queries."""
+        """Those frames, the first and the newest tokens: the same for all queries."""
         order = torch.arange(rows.position.shape[1], device=rows.position.device)
         framed = torch.isin(order // self.trait.frame_tokens, self.recalled[layer])
         newest = order >= rows.counts[:, None] - self.trait.recent
-        return ((framed | newest) & rows.valid)[:, None].expand(-1, queries.shape[1], -1)
+        first = order < self.trait.first
+        return ((framed | first | newest) & rows.valid)[:, None].expand(-1, queries.shape[1], -1)
 
     def held(self, layer: int, slots: Slots) -> list[Tensor]:
         """A 16-bit mean key a frame."""

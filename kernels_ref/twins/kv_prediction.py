@@ -15,8 +15,10 @@ RIDGE = 1e-3  # of the mean square of what is mapped
 
 @part_of(PredictedCache)
 class Mapped(AllPass):
-    """Section 3: layer i's keys (before rotary embedding) and values are maps of auxiliary layer i x n / layers's.
+    """Section 3: keys (before rotary embedding) and values of each layer are maps of those of an auxiliary one.
 
+    The auxiliary model's n layers are the model's own first: layer i is a map of layer min(i, n - 1). The paper spreads
+    a trained auxiliary model's layers evenly; an untrained one's shallow layers say little about deep ones.
     Maps are least squares with a ridge on the calibration text (else the prompt); the paper trains them with the
     auxiliary model, by the same distance between caches and the next token's loss.
     """
@@ -29,7 +31,7 @@ class Mapped(AllPass):
         many = max(1, round(self.trait.layers * layers))
         found = []
         for i, layer in enumerate(dense.layers):
-            source = i * many // layers
+            source = min(i, many - 1)
             predicted = {}
             for name in ("raw_keys", "values"):
                 known, from_, wanted = (
@@ -45,7 +47,7 @@ class Mapped(AllPass):
 
     def notes(self) -> tuple[str, ...]:
         """Who reads the prompt."""
-        return ("KV Prediction: the model's own first layers stand in for a trained auxiliary model",)
+        return ("KV Prediction: the model's own first layers stand in for a trained auxiliary model of as many",)
 
 
 def ridge(given: Tensor, wanted: Tensor) -> Tensor:

@@ -43,9 +43,10 @@ class Pairs(Apart):
     """MiniCache (arXiv:2405.14366, section 3): a token's rows in two neighbouring layers become one direction, and a
     magnitude for each layer. Tokens whose directions differ most stay in both, told by their positions.
 
-    The paper keeps a token by the place of its angle in the range of all angles; here the tokens that lie within 5 % of
-    that range from its upper end give a share, and each head of each pair keeps that share of its tokens, the most
-    unlike first. A token once merged stays merged: new unlike tokens are found among those just read.
+    The paper keeps a token by the place of its angle in the range of all angles: within 5 % of that range from the end
+    of the unlike, as its text says (code of abdelfattah-lab/xKV takes the other end). Here the tokens there give a
+    share, and each head of each pair keeps that share of its tokens, the most unlike first. A token once merged stays
+    merged: new unlike tokens are found among those just read.
     """
 
     def __init__(self, trait: MergedPairs, setting: Setting) -> None:

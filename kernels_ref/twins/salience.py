@@ -130,8 +130,15 @@ class Separable(Plain):
     its largest magnitude. A token's scale and minimum serve all kv heads of the layer.
     """
 
+    last: tuple[Tensor, Tensor, Coded] | None = None
+
     def code(self, layer: int, key: Tensor, value: Tensor, position: Tensor) -> Coded:
-        """Rows of all kv heads."""
+        """Rows of all kv heads; those of the last call keep their codes until a block is sorted anew."""
+        if self.last is None or not (torch.equal(self.last[0], key) and torch.equal(self.last[1], value)):
+            self.last = key, value, self._coded(key, value)
+        return self.last[2]
+
+    def _coded(self, key: Tensor, value: Tensor) -> Coded:
         bits, (heads, n, dim) = self.trait.bits, value.shape
         codes, scale, minimum, read = rounded(key.transpose(1, 2), bits)
         factor = value.abs().amax(1, keepdim=True).clamp(min=1e-8).sqrt().half()

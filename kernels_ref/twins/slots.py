@@ -42,9 +42,9 @@ class Slots:
     def take(self, index: Tensor) -> "Slots":
         """Slots `index` [Hk, M] of each head; -1 leaves one empty."""
         safe = index.clamp(min=0)
-        moved = {name: _gathered(getattr(self, name), safe) for name in _NAMES}
+        moved = {name: gathered(getattr(self, name), safe) for name in _NAMES}
         moved["position"] = torch.where(index >= 0, moved["position"], -1)
-        return replace(self, **moved, extra={name: _gathered(rows, safe) for name, rows in self.extra.items()})
+        return replace(self, **moved, extra={name: gathered(rows, safe) for name, rows in self.extra.items()})
 
     def append(self, position: Tensor, key: Tensor, value: Tensor, kind: int = 0) -> "Slots":
         """The same with n new tokens in every head, at `position` [n]; rows are [Hk, n, ..].
@@ -71,7 +71,7 @@ class Slots:
         return cls(position.to(key.device).expand(shape), key, value, torch.ones(shape, device=key.device), kinds)
 
 
-def _gathered(rows: Tensor, index: Tensor) -> Tensor:
+def gathered(rows: Tensor, index: Tensor) -> Tensor:
     """`rows` [Hk, N, ...] of slots `index` [Hk, M]."""
     if rows.dim() == 2:
         return rows.gather(1, index)
@@ -85,7 +85,7 @@ def best(rank: Tensor, many: Tensor, valid: Tensor) -> Tensor:
 
     Of equal ranks the earlier slot goes first.
     """
-    width = int(many.max())
+    width = min(int(many.max()), rank.shape[1])
     order = torch.where(valid, rank, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :width]
     chosen = torch.arange(width, device=rank.device) < many.clamp(max=valid.sum(1))[:, None]
     order = torch.where(chosen, order, rank.shape[1]).sort(1).values

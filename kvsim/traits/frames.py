@@ -29,7 +29,8 @@ class Frames(Selection):
     """The prompt's end is the question: the `frames` frames whose mean keys are nearest to it are fetched once.
 
     Attributes:
-        frame_tokens: of a frame, one block. recent: tokens of question and answer that are read besides.
+        frame_tokens: of a frame, one block. recent: tokens of question and answer that are read besides; first: those
+            of the system prompt before the video, which always are.
         tier: where frames are fetched from.
     """
 
@@ -37,11 +38,12 @@ class Frames(Selection):
     frame_tokens: int
     recent: int
     tier: str = DRAM
+    first: int = 0
     selects = True
 
     def read(self, kind: LayerKind, kept: Ints) -> Ints:
-        """Frames, question and answer."""
-        return np.minimum(kept, self.frames * self.frame_tokens + self.recent)
+        """System prompt, frames, question and answer."""
+        return np.minimum(kept, self.first + self.frames * self.frame_tokens + self.recent)
 
     def recalled(self, kind: LayerKind, read: Ints) -> Ints:
         """Nothing: frames stay on the chip until the answer ends."""

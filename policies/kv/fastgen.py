@@ -31,7 +31,6 @@ class Fastgen(Paper):
     title = "FastGen"
     arxiv = "2310.01801"
     repo = "AnswerDotAI/cold-compress"
-    knob = ("heavy", "window")
     above_full = "a score for each slot"
     figures = MappingProxyType({"heads_by_rule": assumed(0.2, 0.2, 0.3, 0.15, 0.15, spread=0.3)})
 

@@ -16,13 +16,15 @@ from kvsim.traits.recalled import Recalled
 @dataclass(frozen=True)
 class Rekv(Paper):
     """frames: that a question fetches (paper: 64); frame_tokens: of a frame (LLaVA-OneVision: 196); window: tokens
-    that a frame is read against (15000); recent: tokens of question and answer (256, assumed); tier: where frames rest.
+    that a frame is read against (15000); recent: tokens of question and answer (256, assumed); first: of the system
+    prompt, which is always read (14, LLaVA-OneVision's); tier: where frames rest.
     """
 
     frames: int = 64
     frame_tokens: int = 196
     window: int = 15_000
     recent: int = 256
+    first: int = 14
     tier: str = "dram"
 
     title = "ReKV"
@@ -34,13 +36,14 @@ class Rekv(Paper):
     def __post_init__(self) -> None:
         for name in ("frames", "frame_tokens", "window", "recent"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, but got {getattr(self, name)}")
+        require(self.first >= 0, f"first must be at least 0, but got {self.first}")
         require(self.tier in FETCH, f"tier must be one of {', '.join(FETCH)}, but got {self.tier!r}")
 
     def traits(self, fidelity: Fidelity) -> Traits:
         """A video's rows serve all questions about it: equal prefixes are shared."""
-        held = max(self.window, self.frames * self.frame_tokens) + self.recent
+        held = max(self.window, self.frames * self.frame_tokens) + self.first + self.recent
         return Traits(
             retention=WindowedReading(self.window),
-            selection=Frames(self.frames, self.frame_tokens, self.recent, self.tier),
+            selection=Frames(self.frames, self.frame_tokens, self.recent, self.tier, self.first),
             placement=Recalled(held, reads_past=False, tier=self.tier),
         )

@@ -77,6 +77,19 @@ def test_tiles_of_one_length_run_in_whole_rounds_of_pairs() -> None:
     assert two_rounds == pytest.approx(2 * paired, rel=0.1)
 
 
+@pytest.mark.parametrize("chip", ["h100-sxm", "h200-sxm"])
+def test_decodes_beside_a_chunk_as_two_launches_are_the_sum_of_both_curves(chip: str) -> None:
+    """Nothing was fitted to mixed.csv."""
+    pd = pytest.importorskip("pandas")
+    frame, part = pd.read_csv(find.ROOT / f"hardware/calibration/{chip}/mixed.csv"), find.part(chip)
+    column = {name: frame[name].to_numpy(float) for name in ("batch", "context", "new", "past", "heads", "kv_heads")}
+    column |= {"head_dim": 128.0, "dtype": "bf16"}
+    decodes = of(chip, "attention_decode").curve.seconds(part, column)
+    prompts = of(chip, "attention_prefill").curve.seconds(part, column | {"batch": 1.0})
+    error = np.abs((decodes + prompts) / frame["seconds"].to_numpy(float) - 1)
+    assert len(error) == 48 and np.median(error) < 0.03 and error.max() < 0.10
+
+
 def test_scores_cost_what_their_kernels_take() -> None:
     """H2O's column sums reach a sixth of the peak, where a usual share of attention would say half."""
     one = of("h200-sxm", "column_sums")

@@ -141,6 +141,9 @@ def test_halving_the_bytes_at_least_doubles_the_room(bits: int, text: str) -> No
         ("kivi:bits", "a parameter is name=value"),
         ("h2o:heavy=x", "heavy must be float"),
         ("", "unknown policy"),
+        ("zipcache+minicache", "layers keep different tokens"),
+        ("razorattention+eigen-attention", "heads keep different tokens"),
+        ("headkv+cskv", "heads keep different tokens"),
     ],
 )
 def test_mistakes_are_named(text: str, says: str) -> None:

@@ -144,7 +144,7 @@ def test_finch_carries_on_what_the_question_attends_to() -> None:
 
 
 def test_kv_prediction_maps_an_earlier_layer() -> None:
-    """Layer 3 of 4 by a half of the layers is a map of layer 1; where a map exists it is found."""
+    """Layers 2 and 3 of 4 by a half of the layers are maps of layer 1; where a map exists it is found."""
     whole = made_up(MODEL, 300)
     keys = whole.layers[1].raw_keys.transpose(0, 1).flatten(1)
     turn = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) / 8
@@ -156,6 +156,7 @@ def test_kv_prediction_maps_an_earlier_layer() -> None:
     read = prefill_of("kv-prediction:layers=0.5", states).read(states)
     assert torch.allclose(read.layers[3].raw_keys, made, atol=0.05)
     assert torch.allclose(read.layers[3].keys, rotate(read.layers[3].raw_keys, torch.arange(300), whole.turns))
+    assert torch.allclose(read.layers[1].values, states.layers[1].values, atol=0.05)
     off = (read.layers[2].values - whole.layers[2].values).norm() / whole.layers[2].values.norm()
     assert 0 < off < 1  # trained on the prompt itself, no worse than nothing
     other = prefill_of("kv-prediction:layers=0.5", states, calibration=made_up(MODEL, 300, seed=9)).read(states)

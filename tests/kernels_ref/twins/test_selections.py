@@ -129,14 +129,14 @@ def test_rekv_recalls_frames_once_for_the_question() -> None:
     from kvsim.traits.policy import policy
 
     whole = states()
-    part = NearestFrames(Frames(2, 10, 5), Setting(policy("full"), MODEL, 95))
+    part = NearestFrames(Frames(2, 10, 5, first=3), Setting(policy("full"), MODEL, 95))
     part.prepare(whole.slice(0, 95), [all_of(layer) for layer in whole.slice(0, 95).layers])
     layer = whole.layers[1].slice(0, 95)
     asked = layer.queries[:, -8:].mean(1).reshape(2, GROUP, DIM).mean(1).flatten()  # 8 tokens are the question
     frames = [layer.keys[:, t : t + 10].mean(1).flatten() for t in range(0, 90, 10)]
     cosines = [float(torch.cosine_similarity(asked, frame, dim=0)) for frame in frames]
     best = sorted(range(9), key=lambda frame: -cosines[frame])[:2]
-    read = sorted({t for frame in best for t in range(frame * 10, frame * 10 + 10)} | set(range(90, 95)))
+    read = sorted({t for frame in best for t in range(frame * 10, frame * 10 + 10)} | {0, 1, 2, *range(90, 95)})
     found = part.chosen(1, layer.queries[:, :3], all_of(layer))
     assert found.shape == (2, 3, 95) and all(one.nonzero()[:, 0].tolist() == read for one in found.flatten(0, 1))
 
