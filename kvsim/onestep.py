@@ -8,6 +8,7 @@ import numpy as np
 from kvsim import find
 from kvsim.cost import cacheops
 from kvsim.cost.dense import dense_ops, head_ops, parted_ops
+from kvsim.cost.executed.alike import whole_s
 from kvsim.cost.op import GPU, PEER, Num, Op
 from kvsim.cost.overheads import NONE, Overheads, launches, step_terms
 from kvsim.cost.rates import Rates
@@ -132,7 +133,7 @@ def step(
         ends = [op.times(sequences) for op in cacheops.end_ops(layout, tokens)]
         others += [op for op in ends if op.lane == GPU]
         beside = [op for op in ends if op.lane != GPU]
-        decodes, new, heads = 0, sequences * tokens, sequences
+        decodes, new, heads, kv_rows = 0, sequences * tokens, sequences, None
         held = layout.allocated_while_prefilling(np.atleast_1d(tokens)) * np.atleast_1d(sequences)
         kv_bytes = _tiers(layout, held)
     else:
@@ -142,8 +143,7 @@ def step(
         rows = layout.rows_at(np.atleast_1d(prompt), np.atleast_1d(tokens)) * np.atleast_1d(sequences)
         kv_bytes = _tiers(layout, rows[[layout.hbm_row, layout.home_row]])
         rows = rows if np.ndim(tokens) or np.ndim(sequences) else rows[:, 0]
-        extra, more = 0, 0
-        others = []
+        extra, more, before, others = 0, 0, 0, list[Op]()
         fetched = rows[layout.link_row] if layout.offloaded else 0
         returned = fetched if layout.policy.placement.returns_everything() else sequences * layout.moved_token_bytes
         if phase == "mixed":
@@ -152,7 +152,7 @@ def step(
             others = _prefill(layout, 1, extra, before, whole=False)
             fetched = fetched + before * layout.past_token_bytes
             returned = returned + extra * layout.moved_token_bytes
-        decodes, new, heads = sequences, extra, sequences + more
+        decodes, new, heads, kv_rows = sequences, extra, sequences + more, rows
         others = _decode(layout, sequences, rows, more > 0) + others
         beside = _beside(layout, sequences, rows)
         if layout.offloaded:
@@ -176,6 +176,10 @@ def step(
     work_s = float(_assemble(layout, rates, padded, beside, kv_bytes, machine.name, tp).seconds)
     count = overheads.launched(int(width), prompts, launches(padded, (GPU, PEER)), layout.geo.model.layers)
     terms = step_terms(overheads, work_s, float(found.seconds), count, int(heads))
+    if overheads.as_executed:
+        chunks = ((int(tokens), 0),) * int(sequences) if phase == "prefill" else ((extra, before),) * more
+        if own_s := whole_s(layout, rates, overheads, int(decodes), kv_rows, chunks, phase == "prefill"):
+            terms["kernels of its own"] = own_s - work_s
     return replace(found, serving=serving, engine_terms=terms)
 
 

@@ -124,3 +124,22 @@ def _term(term: NDArray[np.float64]) -> Term:
     if len(term) == 1:
         return tuple((i, float(term[0, i])) for i in used)
     return tuple((i, term[:, i : i + 1].copy()) for i in used)
+
+
+def merge(
+    found: list[tuple[int | None, int, float, NDArray[np.float64]]],
+    seen: int | None,
+    layers: int,
+    latency: float,
+    table: NDArray[np.float64],
+) -> None:
+    """Add the kernels of `layers` layers to those of others that see as much and price alike, or to the list."""
+    for at, (other, count, late, known) in enumerate(found):
+        if (
+            other == seen
+            and known.shape == table.shape
+            and np.allclose(known / count, table / layers, rtol=1e-12, atol=0.0)
+        ):
+            found[at] = (seen, count + layers, late + latency, known + table)
+            return
+    found.append((seen, layers, latency, table))

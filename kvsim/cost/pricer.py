@@ -1,7 +1,7 @@
 """Seconds of steps by lane, priced from sums over the batch. What the engine calls; `step` shows the same by Op."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from kvsim.cost import affine, cacheops
 from kvsim.cost.dense import body_ops, edge_ops, head_ops, layer_ops, passing
 from kvsim.cost.ends import PromptEnds
+from kvsim.cost.executed import executed
 from kvsim.cost.geometry import Geometry, LayerKind
 from kvsim.cost.launching import Launching
 from kvsim.cost.op import D2H, H2D, Num, Op
@@ -18,9 +19,6 @@ from kvsim.cost.streams import compiled_beside, compiled_streams, crowded, works
 from kvsim.traits.layout import Layout
 from kvsim.traits.placement import overlapped, slowed
 from kvsim.traits.trait import Chunk
-
-if TYPE_CHECKING:
-    from kvsim.cost.executed.step import Executed
 
 Ints = NDArray[np.int64]
 
@@ -59,7 +57,7 @@ class Pricer:
         self.streams = compiled_streams(layout, rates) if self.units else ()
         self._returns_all = layout.policy.placement.returns_everything()
         self.beside = compiled_beside(layout, rates, self.hbm_row, self.kinds)
-        self.executed = _executed(layout, rates, overheads) if overheads.as_executed else None
+        self.executed = executed(layout, rates, overheads)
 
     # -- what does not touch the cache -------------------------------------------------------------------------------
 
@@ -172,7 +170,7 @@ class Pricer:
             for seen, part in layout.reading(kind):
                 build = lambda n, p, q, part=part: self._chunk_ops(part, Chunk(n, p, q))  # noqa: E731
                 latency, table = affine.probe(build, 3, self.rates)
-                _merge(found, seen, part.layers, latency, table)
+                affine.merge(found, seen, part.layers, latency, table)
         extra = affine.probe(lambda n, p, q: policy.prefill.reading_ops(layout.geo, Chunk(n, p, q)), 3, self.rates)
         if len(extra[1]):
             found.append((None, 1, *extra))
@@ -299,28 +297,3 @@ def _summed(seconds: Num, like: Num) -> Num:
         return seconds
     total: NDArray[np.float64] = np.add.accumulate(seconds, axis=0)[-1]  # in the same order for one step as for many
     return total if isinstance(like, np.ndarray) else float(total[0])
-
-
-def _executed(layout: Layout, rates: Rates, overheads: Overheads) -> "Executed | None":
-    from kvsim.cost.executed.step import Executed
-
-    return Executed.of(layout, rates, overheads)
-
-
-def _merge(
-    found: list[tuple[int | None, int, float, NDArray[np.float64]]],
-    seen: int | None,
-    layers: int,
-    latency: float,
-    table: NDArray[np.float64],
-) -> None:
-    """Add the kernels of `layers` layers to those of others that see as much and price alike, or to the list."""
-    for at, (other, count, late, known) in enumerate(found):
-        if (
-            other == seen
-            and known.shape == table.shape
-            and np.allclose(known / count, table / layers, rtol=1e-12, atol=0.0)
-        ):
-            found[at] = (seen, count + layers, late + latency, known + table)
-            return
-    found.append((seen, layers, latency, table))

@@ -74,7 +74,10 @@ def test_a_row_is_priced_as_step_prices_it() -> None:
     as_steps = step(batch=8, context=4000, generated=100), step(phase="prefill", context=2048)
     for one, found in zip((decode, prefill), as_steps, strict=True):
         terms = found.engine_terms or {}
-        assert one.seconds == pytest.approx(sum(terms.values()) - terms["gap between steps"])  # none in a series
+        apart_s = terms["gap between steps"] + terms["kernels of its own"]  # no gaps in a series; as a run is priced
+        assert one.seconds == pytest.approx(sum(terms.values()) - apart_s)
+    own = priced(CHIP, [row()])[0]
+    assert own.seconds == pytest.approx((as_steps[0].engine_seconds or 0) - terms["gap between steps"])
     assert decode.kv_bytes == 8 * 4000 * 131072
     assert 16e9 < decode.working_bytes < 16.2e9 < prefill.working_bytes
 

@@ -1,0 +1,36 @@
+"""One step of sequences alike, at full clock: what `kvsim step` shows of the executor's kernels."""
+
+import numpy as np
+
+from kvsim.cost.executed.batch import Batch
+from kvsim.cost.overheads import Overheads
+from kvsim.cost.pricer import Pricer
+from kvsim.cost.rates import Rates
+from kvsim.traits.layout import Ints, Layout
+
+
+def whole_s(
+    layout: Layout,
+    rates: Rates,
+    overheads: Overheads,
+    decodes: int,
+    held: Ints | None,
+    chunks: tuple[tuple[int, int], ...],
+    complete: bool,
+) -> float | None:
+    """Seconds of a step with what its cache's lanes take beside; None where the executor does not run it.
+
+    Args:
+        held: the layout's rows, summed over `decodes` sequences. chunks: (new, past) tokens; `complete`: nothing of
+            their prompts is left.
+    """
+    pricer = Pricer(layout, rates, overheads)
+    if pricer.executed is None:
+        return None
+    rows = [] if held is None else held.tolist()
+    kept = (rows[0] // (layout.geo.kv_heads * decodes),) * decodes if decodes else ()
+    read = float(rows[1]) if decodes and not layout.linear else 0.0
+    ends = tuple(new + past for new, past in chunks) if complete else ()
+    took_s = pricer.executed.seconds(Batch(kept, read, chunks, ends))
+    features = [sum(each) for each in zip(*(pricer.chunk(*chunk) for chunk in chunks), strict=True)]
+    return float(np.asarray(pricer.overlapped(took_s, decodes, rows, features or None)[0]).item())
