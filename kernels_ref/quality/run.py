@@ -13,6 +13,7 @@ from kernels_ref.quality.language import Language
 from kernels_ref.quality.loop import BLOCK_TOKENS, Loop
 from kernels_ref.quality.measures import Scores
 from kernels_ref.quality.needles import FACTS, Asked, asked, document, second
+from kernels_ref.quality.prompt import read_under
 from kernels_ref.quality.recorder import Reading, Recorder
 from kernels_ref.quality.texts import Passage, digest
 from kernels_ref.twins.cache import begin
@@ -126,7 +127,8 @@ def score(
     Raises:
         UserError: it has no executable twin, or does not fit the model.
     """
-    cache = begin(policy, ready.prompt, seed=seed, calibration=calibration)
+    states = read_under(language, ready.prompt, policy, seed, calibration)
+    cache = begin(policy, states, seed=seed, calibration=calibration)
     stored = _stored(cache, ready.prompt)
     looped = _fork(cache)
     new, outputs, masses = ready.new.states, [list[Tensor]() for _ in ready.new.outputs], list[Tensor]()
@@ -155,7 +157,8 @@ def retrieve(
     """A policy on the questions."""
     found, stored = [], None
     for first, (prompt, fact) in enumerate(zip(ready.prompts, ready.facts, strict=True)):
-        cache = begin(policy, prompt, seed=seed, calibration=calibration)
+        states = read_under(language, prompt, policy, seed, calibration)
+        cache = begin(policy, states, seed=seed, calibration=calibration)
         stored = stored or _stored(cache, prompt)
         loop = Loop(language, cache, len(prompt))
         other = ready.facts[second(first)]

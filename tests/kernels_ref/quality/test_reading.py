@@ -3,6 +3,7 @@
 import torch
 
 from kernels_ref.quality.loop import Loop
+from kernels_ref.quality.prompt import _Layers, read_under
 from kernels_ref.quality.recorder import Recorder, sentence_ends
 from kernels_ref.quality.run import joined, prepared, score
 from kernels_ref.quality.texts import Passage
@@ -65,6 +66,31 @@ def test_both_passes_begin_from_the_same_cache():
     first, again = (score(tiny, ready, policy("h2o:heavy=0.2:recent=0.2")) for _ in range(2))
     assert first == again
     assert 0 < first[0].error < 1.5 and 0.3 < first[0].kept_mass < 1
+
+
+def test_layer_by_layer_is_the_decoder():
+    """With every token passing, and among all of them, the rows are the full cache's."""
+    tiny = language()
+    dense = read(tiny, IDS).states
+    layers = _Layers(tiny, dense.tokens)
+    everyone = torch.ones(150, dtype=torch.bool)
+    with torch.no_grad():
+        for i, layer in enumerate(dense.layers):
+            found = layers.run(i, torch.arange(150), lambda _, i=i: everyone if i else None)
+            torch.testing.assert_close(found.keys, layer.keys, atol=1e-4, rtol=1e-4)
+
+
+def test_tokens_that_stop_are_not_computed_on():
+    """FastKV: from its layer on, chosen tokens see each other alone, unlike the full cache's rows of them."""
+    tiny, fast = language(4), policy("fastkv:capacity=40:tokens=60:layer=0.5")
+    dense = read(tiny, IDS).states
+    with torch.no_grad():
+        found = read_under(tiny, dense, fast)
+    counts = [layer.keys.shape[1] for layer in found.layers]
+    assert counts[0] == 150 and counts[-1] == 60
+    last = found.layers[-1]
+    assert not torch.allclose(last.keys, dense.layers[-1].keys[:, last.position], atol=1e-3)
+    assert read_under(tiny, dense, policy("snapkv")) is dense
 
 
 def test_sentences_end_where_they_do():

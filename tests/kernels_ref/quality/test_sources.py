@@ -1,4 +1,4 @@
-"""Models of one's own: a folder of safetensors, and a GGUF file with rotary rows interleaved as llama.cpp writes them."""
+"""Models of one's own: a folder of safetensors, and a GGUF file with rotary rows as llama.cpp interleaves them."""
 
 import json
 
