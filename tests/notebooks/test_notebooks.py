@@ -38,8 +38,8 @@ def _read(path: Path) -> Any:
     return nbformat.read(path, as_version=4)
 
 
-def test_there_are_seven() -> None:
-    assert [stem[:2] for stem in IDS] == ["01", "02", "03", "04", "05", "06", "07"]
+def test_there_are_eight() -> None:
+    assert [stem[:2] for stem in IDS] == ["01", "02", "03", "04", "05", "06", "07", "08"]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=IDS)
