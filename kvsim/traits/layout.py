@@ -16,11 +16,8 @@ and of all layers
     home, link  bytes allocated in the tier where the cache rests, bytes fetched from it (only when that is not HBM)
 """
 
-from collections import deque
-from collections.abc import Hashable
 from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from math import lcm
 
 import numpy as np
@@ -29,6 +26,7 @@ from numpy.typing import NDArray
 from kvsim.cost.geometry import LayerKind, cut
 from kvsim.cost.op import Num
 from kvsim.specs.model import Model
+from kvsim.traits.curves import GROW, Curves
 from kvsim.traits.encoding import Parts
 from kvsim.traits.groups import Groups, layer_kinds
 from kvsim.traits.holdings import MANY, Holdings
@@ -37,9 +35,6 @@ from kvsim.traits.policy import Policy
 from kvsim.traits.trait import Decode
 
 Ints = NDArray[np.int64]
-_GROW = 4096
-_KEPT = 1 << 23  # figures of curves of prompts that decode unlike each other
-_AHEAD = 16  # requests whose curves are made together
 _AT_ONCE = 1 << 20  # counts of tokens by group that are worked on at once
 
 
@@ -70,10 +65,7 @@ class Layout:
         self.rows = self.hbm_row + (3 if self.offloaded else 1)
         self.home_row = self.hbm_row + (1 if self.offloaded else 0)
         self.link_row = self.hbm_row + 2
-        self._curve: Ints = np.zeros((self.rows, 0), np.int64)
-        self._curves: dict[Hashable, Ints] = {}
-        self._kept_columns = 0
-        self._coming: deque[tuple[int, int]] = deque()  # (prompt, steps) of requests to come
+        self._curves = Curves(policy.retention, self.rows, self.columns, self.rows_at)
         self._prefill: Ints = np.zeros((2, 0), np.int64)
 
     # -- of one token ------------------------------------------------------------------------------------------------
@@ -147,67 +139,17 @@ class Layout:
 
     def demand(self, prompt: int, steps: int) -> Ints:
         """The rows of `steps` decode steps after a prompt: contexts prompt + 1 ... prompt + steps."""
-        retention = self.policy.retention
-        start = retention.start(prompt)
-        if start is None:
-            return self._demand_after(prompt, steps)
-        end = start + steps + 1
-        if end > self._curve.shape[1]:
-            self._curve = self.columns(0, np.arange(max(end + _GROW, 2 * self._curve.shape[1])))
-        return self._curve[:, start + 1 : end]
-
-    def _demand_after(self, prompt: int, steps: int) -> Ints:
-        """The same for a prompt with a curve of its own; those of the last few prompts are kept."""
-        key = self.policy.retention.alike(prompt)
-        if self._known(key) < steps:
-            self._curves_ahead(prompt, steps)
-        curve = self._curves.pop(key, None)
-        if curve is None or curve.shape[1] < steps:
-            had = 0 if curve is None else curve.shape[1]
-            more = 2 * steps if had else steps
-            curve = self.columns(prompt, np.arange(prompt + 1, prompt + more + 1))
-            self._kept_columns += more - had
-        self._curves[key] = curve  # the last used is the last
-        while self._kept_columns * self.rows > _KEPT and len(self._curves) > 1:
-            self._kept_columns -= self._curves.pop(next(iter(self._curves))).shape[1]
-        return curve[:, :steps]
+        return self._curves.after(prompt, steps)
 
     def expect(self, prompts: Ints, outputs: Ints) -> None:
-        """Requests in the order in which they come: curves of their own are then made several at a time."""
-        if self.policy.retention.start(1) is None:
-            self._coming = deque(zip(prompts.tolist(), (outputs - 1).tolist(), strict=True))
-
-    def _curves_ahead(self, prompt: int, steps: int) -> None:
-        """Curves of an expected prompt and of those that come next, if it is one."""
-        coming = self._coming
-        if (prompt, steps) not in islice(coming, _AHEAD):
-            return
-        while coming.popleft() != (prompt, steps):
-            pass
-        batch = {self.policy.retention.alike(prompt): (prompt, steps)}
-        for _ in range(min(len(coming), _AHEAD)):
-            one, more = coming.popleft()
-            key = self.policy.retention.alike(one)
-            if more > self._known(key) and batch.get(key, (0, 0))[1] < more:
-                batch[key] = (one, more)
-        many = np.array([more for _, more in batch.values()])
-        before = np.repeat(np.cumsum(many) - many, many)
-        each = np.repeat(np.array([one for one, _ in batch.values()]), many)
-        columns = self.rows_at(each, each + np.arange(1, len(each) + 1) - before)
-        parts = np.split(columns, np.cumsum(many)[:-1], axis=1)
-        self._kept_columns += columns.shape[1] - sum(map(self._known, batch))
-        self._curves |= dict(zip(batch, parts, strict=True))
-
-    def _known(self, key: Hashable) -> int:
-        """Steps of a curve that is kept."""
-        curve = self._curves.get(key)
-        return 0 if curve is None else curve.shape[1]
+        """Requests in the order in which they come, whose rows will be asked for."""
+        self._curves.expect(prompts, outputs)
 
     def allocated_while_prefilling(self, tokens: "int | Ints") -> Ints:
         """[2] or [2, S] bytes allocated in HBM and in the home tier once `tokens` prompt tokens were read."""
         most = tokens if isinstance(tokens, int) else int(tokens.max())
         if most >= self._prefill.shape[1]:
-            self._prefill = self.prefill_allocated(np.arange(max(most + _GROW, 2 * self._prefill.shape[1])))
+            self._prefill = self.prefill_allocated(np.arange(max(most + GROW, 2 * self._prefill.shape[1])))
         return self._prefill[:, tokens]
 
     def prefill_allocated(self, tokens: Ints) -> Ints:
