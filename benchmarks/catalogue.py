@@ -9,9 +9,15 @@ import numpy as np
 
 from kvsim import find
 from kvsim.traits.layout import Layout
-from kvsim.traits.policy import policy
+from kvsim.traits.policy import Policy, policy
 
 GB = 1e9
+
+
+def as_stated(text: str) -> Policy:
+    """A policy with the figures that its papers state, whatever was measured since."""
+    own = {name: figure for paper in policy(text).papers for name, figure in paper.figures.items()}
+    return policy(text, profile=own)
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,7 @@ class Held:
     @property
     def bytes(self) -> int:
         """Stored, metadata included, with the figures that papers themselves state."""
-        own = {name: figure for paper in policy(self.policy).papers for name, figure in paper.figures.items()}
-        layout = Layout(policy(self.policy, profile=own), find.model(self.model), 1, 16)
+        layout = Layout(as_stated(self.policy), find.model(self.model), 1, 16)
         return int(layout.stored(np.array([self.prompt or self.context]), np.array([self.context]))[0])
 
     @property

@@ -18,7 +18,8 @@ from kvsim.traits.layout import Layout  # noqa: E402
 from kvsim.traits.policy import policy  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
-HELD = {row.claim: row.held for row in runpy.run_path(str(ROOT / "benchmarks/catalogue.py"))["rows"]()}
+CATALOGUE = runpy.run_path(str(ROOT / "benchmarks/catalogue.py"))
+HELD = {row.claim: row.held for row in CATALOGUE["rows"]()}
 LAYERS, LONGEST, BLOCK = 4, 300, 20  # the paper's heads and channels, in few layers and over fewer tokens
 
 
@@ -54,6 +55,8 @@ def test_the_catalogue_takes_the_same_sum() -> None:
     """One row's figure, from the bytes of all layers."""
     held = next(iter(HELD.values()))
     few = find.model(held.model).model_copy(update={"layers": LAYERS})
-    one = Layout(policy(held.policy), few, 1, 16).stored(np.array([held.context]), np.array([held.context]))
+    one = Layout(CATALOGUE["as_stated"](held.policy), few, 1, 16).stored(
+        np.array([held.context]), np.array([held.context])
+    )
     assert held.bytes * LAYERS == int(one[0]) * find.model(held.model).layers
     assert replace(held, policy="full").bytes == held.full
