@@ -1,4 +1,4 @@
-"""Property tests have no deadline: a busy machine makes nothing wrong. Torch has one thread: workers share the cores."""
+"""Property tests have no deadline: a busy machine makes nothing wrong. Torch has one thread, as workers share cores."""
 
 import os
 from importlib.util import find_spec
