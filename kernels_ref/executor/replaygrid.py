@@ -106,8 +106,8 @@ REPLAYS = (
         drawn(200, 12.0, 900, 150, 5),
         settings={"kv_blocks": 1200, "preemption": "swap", "max_num_seqs": 64},
     ),
-    Replay("azure-code-x1.8", azure(_CODE, 1.8), settings=_KV, family="azure-code"),
-    Replay("azure-code-x3.4", azure(_CODE, 3.4), settings=_KV, family="azure-code"),
+    Replay("azure-code-x1_8", azure(_CODE, 1.8), settings=_KV, family="azure-code"),
+    Replay("azure-code-x3_4", azure(_CODE, 3.4), settings=_KV, family="azure-code"),
 )
 
 _FEW = {"max_num_batched_tokens": 64, "max_num_seqs": 4}
