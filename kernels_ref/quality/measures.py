@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kernels_ref.quality.recorder import Reading
-from kernels_ref.twins.attention import Attended
+from kernels_ref.twins.attention import Attended, by_query_head, last_probabilities
 from kernels_ref.twins.states import States
 
 
@@ -42,24 +42,16 @@ def masses(prompt: States, new: Reading) -> list[Tensor]:
     found = []
     for before, now in zip(prompt.layers, new.states.layers, strict=True):
         keys = torch.cat([before.keys, now.keys], 1)
-        n, total = now.queries.shape[1], keys.shape[1]
-        keys = keys.repeat_interleave(now.queries.shape[0] // keys.shape[0], 0)
-        scores = now.queries @ keys.transpose(1, 2) * keys.shape[-1] ** -0.5
-        seen = torch.ones(n, total, dtype=torch.bool, device=keys.device).tril(total - n)
-        found.append(scores.masked_fill(~seen, -torch.inf).softmax(-1))
+        found.append(last_probabilities(now.queries, keys, now.queries.shape[1]))
     return found
 
 
 def mass_read(full: Tensor, seen: Attended) -> Tensor:
     """[H, n]: of the full probabilities [H, n, T] of these queries, what lies on positions that they read."""
     position, heads = seen.position, full.shape[0]
-    read = (seen.probabilities > 0) & _by_head(position >= 0, heads)[:, None]
-    at = _by_head(position.clamp(min=0), heads)[:, None].expand(read.shape)
+    read = (seen.probabilities > 0) & by_query_head(position >= 0, heads)[:, None]
+    at = by_query_head(position.clamp(min=0), heads)[:, None].expand(read.shape)
     return (full.gather(2, at) * read).sum(2)
-
-
-def _by_head(rows: Tensor, heads: int) -> Tensor:
-    return rows.repeat_interleave(heads // rows.shape[0], 0)
 
 
 def divergence(full: Tensor, policy: Tensor) -> float:

@@ -43,15 +43,7 @@ def begin(
     setting = Setting(given, states.model, len(states), seed, calibration)
     seen: dict[str, Figure] = {}
     states = begun(part(given.prefill, setting), states)
-    for trait in (
-        given.retention,
-        given.selection,
-        given.sharing,
-        given.basis,
-        given.quantizer,
-        given.placement,
-        given.prefill,
-    ):
+    for trait in (*given.traits, given.placement):
         seen |= part(trait, setting).measure(states)
     seen |= profile or {}
     measured = policy(given.name, given.fidelity, seen) if seen else given

@@ -9,7 +9,7 @@ from kernels_ref.twins.cache import begin  # noqa: E402
 from kernels_ref.twins.made_up import made_up  # noqa: E402
 
 from .test_compress import tiny  # noqa: E402
-from .test_matrix import check, few_layers  # noqa: E402
+from .test_matrix import check_steps, few_layers  # noqa: E402
 
 HALF = 1e-3  # relative error of rows stored in fp16: 2^-11 an element
 
@@ -42,13 +42,7 @@ def apart(read, true) -> float:
 def test_bytes_of_compositions(text: str) -> None:
     model = few_layers("llama-3-8b")
     for prompt in (7, 31, 32, 33, 100):
-        whole = made_up(model, prompt + 2, seed=prompt)
-        cache = begin(text, whole.slice(0, prompt))
-        check(cache, prompt)
-        for step in range(2):
-            for i, layer in enumerate(whole.layers):
-                cache.attend(i, layer.slice(prompt + step, prompt + step + 1))
-            check(cache, prompt + step + 1)
+        check_steps(text, made_up(model, prompt + 2, seed=prompt), prompt)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from kvsim.errors import UserError  # noqa: E402
 from kvsim.traits.policy import policy  # noqa: E402
 
 from .test_compress import tiny  # noqa: E402
-from .test_matrix import check  # noqa: E402
+from .test_matrix import check, check_steps  # noqa: E402
 
 CODES = (
     "aqua-kv:buffer=16:bits=3:group=48",
@@ -91,12 +91,7 @@ def test_of_prompt_and_generated_tokens(text: str, generated: int) -> None:
 def test_composed(text: str) -> None:
     whole = made_up(tiny(4), 104)
     for prompt in (7, 63, 100):
-        cache = begin(text, whole.slice(0, prompt))
-        check(cache, prompt)
-        for step in range(3):
-            for i, layer in enumerate(whole.layers):
-                cache.attend(i, layer.slice(prompt + step, prompt + step + 1))
-            check(cache, prompt + step + 1)
+        check_steps(text, whole.slice(0, prompt + 3), prompt)
 
 
 def test_what_is_on_its_way_rests_whole() -> None:

@@ -9,7 +9,7 @@ from kernels_ref.twins.made_up import made_up  # noqa: E402
 from kernels_ref.twins.part import Setting, part  # noqa: E402
 
 from .test_compress import tiny  # noqa: E402
-from .test_matrix import check, few_layers  # noqa: E402
+from .test_matrix import check_steps, few_layers  # noqa: E402
 
 RETENTIONS = (
     "snapkv:capacity=40:window=8",
@@ -30,12 +30,7 @@ ENCODINGS = ("fp8", "kivi:residual=32", "kivi:bits=4:residual=64")
 def test_bytes(retention: str, encoding: str) -> None:
     for shape, prompt in (("llama-3-8b", 63), ("llama-3-8b", 64), ("qwen2.5-7b", 130)):
         whole = made_up(few_layers(shape), prompt + 3, seed=prompt)
-        cache = begin(f"{retention}+{encoding}", whole.slice(0, prompt))
-        check(cache, prompt)
-        for step in range(prompt, prompt + 3):
-            for i, layer in enumerate(whole.layers):
-                cache.attend(i, layer.slice(step, step + 1))
-            check(cache, step + 1)
+        check_steps(f"{retention}+{encoding}", whole, prompt)
 
 
 def test_kivi_codes_what_snapkv_keeps() -> None:

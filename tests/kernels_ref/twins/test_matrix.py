@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 import kvsim.find as find  # noqa: E402
 from kernels_ref.twins.cache import begin  # noqa: E402
 from kernels_ref.twins.made_up import made_up  # noqa: E402
-from kvsim.errors import UserError  # noqa: E402
+from kernels_ref.twins.states import States  # noqa: E402
 from kvsim.specs.model import Model  # noqa: E402
 from kvsim.traits.placement import HBM  # noqa: E402
 
@@ -87,18 +87,17 @@ def replace_model(model: Model, **fields: int) -> Model:
 def test_bytes(name: str, shape: str) -> None:
     model = few_layers(shape)
     for prompt in (*PROMPTS, *LENGTHS.get(name, ())):
-        whole = made_up(model, prompt + 3, seed=prompt)
-        try:
-            cache = begin(SMALLER.get(name, name), whole.slice(0, prompt))
-        except UserError as error:
-            if "no executable twin" in str(error):
-                pytest.skip(str(error))
-            raise
-        check(cache, prompt)
-        for step in range(3):
-            for i, layer in enumerate(whole.layers):
-                cache.attend(i, layer.slice(prompt + step, prompt + step + 1))
-            check(cache, prompt + step + 1)
+        check_steps(SMALLER.get(name, name), made_up(model, prompt + 3, seed=prompt), prompt)
+
+
+def check_steps(text: str, whole: States, prompt: int) -> None:
+    """When the prompt is complete, and after each of the tokens behind it."""
+    cache = begin(text, whole.slice(0, prompt))
+    check(cache, prompt)
+    for context in range(prompt, len(whole)):
+        for i, layer in enumerate(whole.layers):
+            cache.attend(i, layer.slice(context, context + 1))
+        check(cache, context + 1)
 
 
 def check(cache, context: int) -> None:

@@ -13,7 +13,7 @@ from kernels_ref.twins.merged_layers import slerp  # noqa: E402
 
 from .test_bases import HALF, apart  # noqa: E402
 from .test_compress import tiny  # noqa: E402
-from .test_matrix import check, few_layers  # noqa: E402
+from .test_matrix import check_steps, few_layers  # noqa: E402
 
 COMPOSED = (
     "minicache+kivi:bits=4:group=128",
@@ -50,12 +50,7 @@ def after(cache, whole, start: int, stop: int, block: int = 1) -> None:
 def test_bytes_of_compositions(text: str) -> None:
     model = few_layers("llama-3-8b")
     for prompt in (7, 31, 32, 33, 100):
-        whole = made_up(model, prompt + 3, seed=prompt)
-        cache = begin(text, whole.slice(0, prompt))
-        check(cache, prompt)
-        for step in range(3):
-            after(cache, whole, prompt + step, prompt + step + 1)
-            check(cache, prompt + step + 1)
+        check_steps(text, made_up(model, prompt + 3, seed=prompt), prompt)
 
 
 def test_slerp_at_a_right_angle_and_of_equal_directions() -> None:
