@@ -22,7 +22,7 @@ from kvsim.validate.steplog import FOLDER, StepRow, chips, column, read_steps
 
 SERVING = "executor"  # the preset whose overheads the executor has
 GRAPHED, UNGRAPHED = "graphs", "launched"
-TIMED_ALONE = 1500  # tokens up to which steps without a graph wait for their launches, and so for each other
+TIMED_ALONE = 1600  # tokens up to which steps without a graph wait for their launches, and so for each other
 
 
 @dataclass(frozen=True)
