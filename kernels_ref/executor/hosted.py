@@ -28,8 +28,8 @@ SPARE_BYTES = 4e9  # of host memory at most, for places that keep a growing sequ
 class Hosted(InPages):
     """`pages` pages in host memory, [units, places, 2, heads, page, dim] a layer: a unit's pages are neighbours.
 
-    HeadInfer gives a sequence one buffer, which is one copy a unit. Pages come and go; with up to three places for each,
-    a sequence finds the one after its last free.
+    HeadInfer gives a sequence one buffer, which is one copy a unit. Pages come and go; with up to three places for
+    each, a sequence finds the one after its last free.
     """
 
     graphed = False  # what a step copies, and from where, is its own

@@ -82,7 +82,8 @@ class Runner:
         count = self.staging.place(batch)
         rows = self._rows(batch) if captured is None else None
         clock = _events() if self.gpu else _host_clock()
-        gate = self._gate if captured is None and batch.tokens <= SHORT_TOKENS else None
+        slow = batch.frozen or (captured is None and batch.tokens <= SHORT_TOKENS)
+        gate = self._gate if slow else None
         if gate:
             gate.close()
         clock[0]()
@@ -206,6 +207,8 @@ class Runner:
         if self._anchor is None:
             self._anchor, _ = _record(side, None, lambda: torch.zeros(1, device=self.decoder.device))
         graph, (tokens, _) = _record(side, self._anchor.pool(), lambda: self.decoder.next_tokens(ids, self.cache, rows))
+        if batch.frozen:  # it runs once: that would count how long a new graph takes to get to the GPU
+            graph.replay()
         torch.cuda.synchronize()
         return Captured(graph, tokens, rows)
 

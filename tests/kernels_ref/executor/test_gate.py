@@ -1,8 +1,7 @@
 """The gate that keeps a GPU waiting; in Triton's interpreter, where nothing else runs meanwhile."""
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from kernels_ref.executor.gate import Gate
 from kernels_ref.executor.interpreted import INTERPRETED, repair
