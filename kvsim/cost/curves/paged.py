@@ -15,6 +15,7 @@ from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
 MOST_SPLITS = 256
 SATURATES = 0.5  # a last, partial wave takes at least this share of a full one
+NARROW, BESIDE = 64, 3.0  # channels of which so many CTAs of the large 16-bit tile fit an SM's shared memory (70 kB each)
 START_BLOCKS, MERGE_BLOCKS = 2.0, 0.02  # what the kernel's choice charges a CTA and a split, in blocks' times
 # (keys of a block, CTAs on one SM) of the kernel's tiles: tiny, short rows, 8 bits, 8 bits large, 16 bits, large.
 TILES = np.array([(32, 8), (64, 4), (32, 4), (64, 4), (128, 1), (64, 4)], np.float64)
@@ -71,6 +72,7 @@ class PagedDecodeCurve:
         rows = batch * kv_heads
         keys, resident = np.moveaxis(TILES[tile(width, rows, context, 2 * rows * context * dim * width)], -1, 0)
         parts, each = chosen(rows, np.maximum(1, np.ceil(context / keys)), chip.multiprocessors, resident)
+        resident = np.where((resident == 1) & (dim <= NARROW), BESIDE, resident)
         slots, alone = chip.multiprocessors * resident, resident == 1
         waves = rows * parts / slots
         whole = np.floor(waves)
