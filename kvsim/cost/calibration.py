@@ -60,6 +60,7 @@ class Fitted(Spec):
         tables: files of measurements, under hardware/calibration or where the source publishes them.
         where: their columns' values that make a row one of this kernel's.
         measured_on: the chip whose rows these are, where a relative lends its kernel; residuals are of that chip.
+        host: the one whose processor, or whose root of the bus, these copies' seconds belong to.
         held_out: residuals of rows that the fit did not see; `held_out_512`: of GEMMs with n and k of at least 512.
     """
 
@@ -72,6 +73,7 @@ class Fitted(Spec):
     where: dict[str, str] = Field(default_factory=dict)
     form: str = ""
     measured_on: str = ""
+    host: str = ""
     fitted: str
     parameters: dict[str, float | int | bool]
     held_out: Residuals
@@ -152,6 +154,18 @@ class Calibrated:
     def curve(self, op: str, dtype: str, kernel: str = "") -> Fitted | None:
         """The curve of a class of Ops and a type of its operands, if any: of `kernel`, or of the first."""
         return self._by_key.get((op, "bf16" if dtype == "fp16" else dtype, kernel))
+
+    def beside(self, host: str) -> "Calibrated":
+        """These curves as a machine with `host` uses them: of copies its own, else another host's, as borrowed."""
+        found: dict[tuple[str, str, str], Fitted] = {}
+        for one in self.calibration.curves:
+            key, lent = (one.op, one.dtype, one.kernel), one.host not in ("", host)
+            if not lent:
+                found[key] = one
+            elif key not in found:
+                found[key] = one.model_copy(update={"measured_on": one.host})
+        calibration = self.calibration.model_copy(update={"curves": list(found.values())})
+        return Calibrated(calibration, self.lender)
 
     def kernels(self, op: str, dtype: str) -> list[str]:
         """Kernels of a class of Ops and a type, the one that is taken first."""

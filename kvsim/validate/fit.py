@@ -67,6 +67,7 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
         where=plan.where,
         form=plan.form,
         measured_on=plan.measured_on,
+        host=plan.host,
         fitted=plan.fitted,
         parameters=parameters,
         held_out=residuals(held, left_s),

@@ -15,7 +15,11 @@ from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
 MOST_SPLITS = 256
 SATURATES = 0.5  # a last, partial wave takes at least this share of a full one
-NARROW, BESIDE = 64, 3.0  # channels of which so many CTAs of the large 16-bit tile fit an SM's shared memory (70 kB each)
+SHORT = 64  # tokens of a row whose blocks are all asked for at once
+NARROW, BESIDE = (
+    64,
+    3.0,
+)  # channels of which so many CTAs of the large 16-bit tile fit an SM's shared memory (70 kB each)
 START_BLOCKS, MERGE_BLOCKS = 2.0, 0.02  # what the kernel's choice charges a CTA and a split, in blocks' times
 # (keys of a block, CTAs on one SM) of the kernel's tiles: tiny, short rows, 8 bits, 8 bits large, 16 bits, large.
 TILES = np.array([(32, 8), (64, 4), (32, 4), (64, 4), (128, 1), (64, 4)], np.float64)
@@ -78,7 +82,8 @@ class PagedDecodeCurve:
         whole = np.floor(waves)
         left, after = waves - whole, whole > 0
         loads_s = resident * keys * 2 * padded(dim) * width / (self.load_bytes_per_clock * chip.clock)
-        pace_s = (each - 1) * np.where(alone, self.block_s, np.maximum(self.small_block_s, loads_s))
+        later = np.where(context <= SHORT, 0, each - 1)
+        pace_s = later * np.where(alone, self.block_s, np.maximum(self.small_block_s, loads_s))
         read = context / (parts * keys)  # blocks that hold keys, of each CTA in the mean
         traffic_s = slots * read * keys * 2 * dim * width / bytes_per_s  # of a whole wave
         latency = self.launch_s + self.cta_s * np.where(alone, np.ceil(waves), 1)
@@ -99,7 +104,7 @@ def padded(dim: Floats) -> Floats:
 def tile(width: float, rows: Floats, tokens: Floats, kv_bytes: Floats) -> NDArray[Any]:
     """Index into TILES, as `kernels_ref.configs.pick`."""
     large = np.where(kv_bytes < 1e8, 2, 3) if width == 1 else np.where(kv_bytes < 6e8, 4, 5)
-    return np.where(tokens <= 64, 0, np.where((tokens <= 512) & (rows >= 256), 1, large))
+    return np.where(tokens <= SHORT, 0, np.where((tokens <= 512) & (rows >= 256), 1, large))
 
 
 def chosen(rows: Floats, blocks: Floats, sms: int, resident: Floats) -> tuple[Floats, Floats]:
