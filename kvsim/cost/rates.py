@@ -26,6 +26,13 @@ EFFICIENCY: dict[str, tuple[float, float]] = {
     "ragged_decode": (0.50, 0.80),
     "elementwise": (0.50, 0.80),  # streaming kernels
     "column_sums": (0.55, 0.80),
+    "packed_decode": (0.50, 0.80),
+    "gathered_decode": (0.50, 0.80),
+    "mla_decode": (0.50, 0.80),
+    "lowrank_decode": (0.50, 0.80),
+    "shared_prefix_decode": (0.55, 0.80),
+    "pack": (0.50, 0.80),
+    "compaction": (0.50, 0.80),
     "copy": (1.0, COPY_SHARE),
     "all_reduce": (1.0, 0.75),  # NCCL ring over NVLink at large messages
 }

@@ -1,16 +1,28 @@
 """What is fitted to kvsim's own measurements, `hardware/calibration/<chip>/*.csv`: the first kernel of a class is the
 one that a run is priced by."""
 
+from typing import Any
+
 from kvsim.validate.plan import Origin, Plan
 
 CHIPS = {"h100-sxm": "H100", "h200-sxm": "H200"}
 HOSTS = {"h100-sxm": "dgx-h100", "h200-sxm": "dgx-h200"}  # of the systems that have these chips
 LANES = ("h2d", "d2h")
 LATEST = "h200-sxm"  # of which unlike batches and the policies' kernels as they are were measured; it lends them
-SCORERS = "scorer_h2o|scorer_snapkv|scorer_tova"
 TINY_KERNEL_S = 1.13e-6  # one that adds to 4 kB, in a graph: both chips' launches.csv
-# The largest copy that is not shared out: from an H100, 16 kB to 131 kB go at 48 GB/s, 131 kB to 185 kB take 0.6 us more.
+# The largest copy that is not shared out: from an H100, 16 to 131 kB go at 48 GB/s, 131 to 185 kB take 0.6 us more.
 ONE_ENGINE_BYTES = 131072.0
+POLICY_KERNELS: tuple[tuple[Any, ...], ...] = (
+    ("column_sums", "bf16", "kernels_ref column sums", "scorer_h2o|scorer_snapkv|scorer_tova"),
+    ("packed_decode", "int2", "kernels_ref KIVI decode", "kivi2"),
+    ("packed_decode", "int4", "kernels_ref KIVI decode", "kivi4"),
+    ("pack", "bf16", "kernels_ref quantize-and-pack", "quantize_pack", {"dtype": "int2|int4"}),
+    ("compaction", "bf16", "kernels_ref compaction", "compact"),
+    ("gathered_decode", "bf16", "kernels_ref decode, gathered", "gathered"),
+    ("mla_decode", "bf16", "kernels_ref MLA decode", "mla"),
+    ("lowrank_decode", "bf16", "kernels_ref low-rank decode", "lowrank"),
+    ("shared_prefix_decode", "bf16", "kernels_ref shared prefix, cuDNN", "shared_prefix"),
+)
 DECODE, VARLEN = "kernels_ref decode", "FlashAttention-2 varlen"
 
 
@@ -21,6 +33,10 @@ def plans(chip: str) -> list[Plan]:
     def plan(op: str, dtype: str, kernel: str, form: str = "") -> Plan:
         where = {"kernel": kernel}
         return Plan(chip, op, dtype, kernel, (f"{op}.csv",), origin, where=where, form=form)
+
+    def policy(op: str, dtype: str, kernel: str, measured: str, more: dict[str, str] | None = None) -> Plan:
+        """A policy's kernel, which policies.csv calls `measured`."""
+        return Plan(chip, op, dtype, kernel, ("policies.csv",), origin, where={"kernel": measured, **(more or {})})
 
     def latest(op: str, kernel: str, table: str, measured: str) -> Plan:
         on = "" if chip == LATEST else LATEST
@@ -37,7 +53,7 @@ def plans(chip: str) -> list[Plan]:
         plan("attention_prefill", "bf16", VARLEN, "paired_tiles"),
         plan("attention_prefill", "bf16", "SDPA cuDNN", "query_tiles"),
         latest("ragged_decode", DECODE, "ragged_decode.csv", DECODE),
-        latest("column_sums", "kernels_ref column sums", "policies.csv", SCORERS),
+        *(policy(op, dtype, *named) for op, dtype, *named in POLICY_KERNELS),
     ]
 
 
