@@ -12,6 +12,7 @@ LATEST = "h200-sxm"  # of which unlike batches and the policies' kernels as they
 TINY_KERNEL_S = 1.13e-6  # one that adds to 4 kB, in a graph: both chips' launches.csv
 # The largest copy that is not shared out: from an H100, 16 to 131 kB go at 48 GB/s, 131 to 185 kB take 0.6 us more.
 ONE_ENGINE_BYTES = 131072.0
+PAGED_SHARE = 0.94  # of HBM bandwidth, that the paged kernel reaches on both chips; MLA's is never bound by it
 POLICY_KERNELS: tuple[tuple[Any, ...], ...] = (
     ("column_sums", "bf16", "kernels_ref column sums", "scorer_h2o|scorer_snapkv|scorer_tova"),
     ("packed_decode", "int2", "kernels_ref KIVI decode", "kivi2"),
@@ -19,7 +20,7 @@ POLICY_KERNELS: tuple[tuple[Any, ...], ...] = (
     ("pack", "bf16", "kernels_ref quantize-and-pack", "quantize_pack", {"dtype": "int2|int4"}),
     ("compaction", "bf16", "kernels_ref compaction", "compact"),
     ("gathered_decode", "bf16", "kernels_ref decode, gathered", "gathered"),
-    ("mla_decode", "bf16", "kernels_ref MLA decode", "mla"),
+    ("mla_decode", "bf16", "kernels_ref MLA decode", "mla", {}, {"memory_share": PAGED_SHARE}),
     ("lowrank_decode", "bf16", "kernels_ref low-rank decode", "lowrank"),
     ("shared_prefix_decode", "bf16", "kernels_ref shared prefix, cuDNN", "shared_prefix"),
 )
@@ -34,9 +35,11 @@ def plans(chip: str) -> list[Plan]:
         where = {"kernel": kernel}
         return Plan(chip, op, dtype, kernel, (f"{op}.csv",), origin, where=where, form=form)
 
-    def policy(op: str, dtype: str, kernel: str, measured: str, more: dict[str, str] | None = None) -> Plan:
+    def policy(op: str, dtype: str, kernel: str, measured: str, more: Any = (), given: Any = ()) -> Plan:
         """A policy's kernel, which policies.csv calls `measured`."""
-        return Plan(chip, op, dtype, kernel, ("policies.csv",), origin, where={"kernel": measured, **(more or {})})
+        return Plan(
+            chip, op, dtype, kernel, ("policies.csv",), origin, dict(given), where={"kernel": measured, **dict(more)}
+        )
 
     def latest(op: str, kernel: str, table: str, measured: str) -> Plan:
         on = "" if chip == LATEST else LATEST

@@ -56,7 +56,7 @@ START: dict[str, dict[str, float]] = {
     "pack": {"launch_s": 3e-6, "program_s": 4.5e-6, "load_bytes_per_clock": 9.0, "memory_share": 0.7},
     "compaction": {"launch_s": 3e-6, "memory_share": 0.8},
     "mla_decode": {
-        "launch_s": 4e-6, "cta_s": 8e-6, "block_s": 5e-6, "few_block_s": 4e-6, "memory_share": 0.9, "merge_share": 0.8,
+        "launch_s": 4e-6, "cta_s": 8e-6, "block_s": 5e-6, "few_block_s": 4e-6, "memory_share": 0.9,
     },
     "lowrank_decode": {
         "launch_s": 4e-6, "cta_s": 3e-6, "block_s": 3e-6, "rank_s": 1e-8, "memory_share": 0.9, "exposed": 0.1,
@@ -78,7 +78,6 @@ MOST = {
     "tail": 1.0,
     "link_share_2": 1.0,
     "l2_share": 1.5,
-    "merge_share": 1.0,
     "suffix_share": 1.0,
     "hidden_share": 1.0,
 }

@@ -23,8 +23,7 @@ class MlaDecodeCurve:
         launch_s: the kernel's ramp and drain, and the merge's.
         cta_s: of one CTA with its first block of keys; an SM runs its CTAs in turn.
         block_s, few_block_s: of each further block: for a tile of 64 query heads, which its products bind, and of 16.
-        memory_share: of HBM bandwidth.
-        merge_share: of HBM bandwidth, at which partial results of splits are written and merged.
+        memory_share: of HBM bandwidth, which partial results cross too.
     """
 
     launch_s: float
@@ -32,7 +31,6 @@ class MlaDecodeCurve:
     block_s: float
     few_block_s: float
     memory_share: float
-    merge_share: float
 
     def seconds(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> Floats:
         """Seconds of one layer. Shape: batch, context, heads."""
@@ -51,7 +49,7 @@ class MlaDecodeCurve:
         parts, each = chosen(rows, np.ceil(context / KEYS), chip.multiprocessors, np.full(rows.shape, MLA_CTAS))
         waves = np.ceil(rows * parts / (chip.multiprocessors * MLA_CTAS))
         memory = 2.0 * batch * context * (LATENT + ROPE) / bytes_per_s
-        partial = 8.0 * batch * heads * (LATENT + 1) * parts / (self.merge_share * chip.memory.bandwidth)
+        partial = 8.0 * batch * heads * (LATENT + 1) * parts / bytes_per_s
         latency = self.launch_s + self.cta_s * waves + partial  # of a single part, too
         block_s = np.where(heads > TILE_HEADS / 2, self.block_s, self.few_block_s)
         return latency, waves * (each - 1) * block_s, memory
