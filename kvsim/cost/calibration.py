@@ -102,6 +102,7 @@ class InSteps(Spec):
     """
 
     op: str
+    dtype: str = "bf16"
     kernel: str
     latency_s: float
     row_s: float
@@ -155,8 +156,8 @@ class Calibrated:
         return found
 
     @cached_property
-    def _steps(self) -> dict[str, InSteps]:
-        return {one.op: one for one in reversed(self.calibration.in_steps)}
+    def _steps(self) -> dict[tuple[str, str], InSteps]:
+        return {(one.op, one.dtype): one for one in reversed(self.calibration.in_steps)}
 
     def curve(self, op: str, dtype: str, kernel: str = "") -> Fitted | None:
         """The curve of a class of Ops and a type of its operands, if any: of `kernel`, or of the first."""
@@ -178,9 +179,9 @@ class Calibrated:
         """Kernels of a class of Ops and a type, the one that is taken first."""
         return [one.kernel for one in self.calibration.curves if (one.op, one.dtype) == (op, dtype)]
 
-    def in_steps(self, op: str) -> InSteps | None:
+    def in_steps(self, op: str, dtype: str = "bf16") -> InSteps | None:
         """Coefficients of a class of Ops as part of a step, if there are any."""
-        return self._steps.get(op)
+        return self._steps.get((op, dtype))
 
 
 NOTHING = Calibrated(Calibration())

@@ -63,8 +63,8 @@ START: dict[str, dict[str, float]] = {
         "split_s": 2e-8,
     },
     "shared_prefix_decode": {
-        "launch_s": 6e-6, "library_s": 5e-6, "block_s": 1.5e-6, "tensor_share": 0.7, "memory_share": 0.9,
-        "exposed": 0.05, "suffix_share": 0.8, "hidden_share": 0.9,
+        "launch_s": 8e-6, "tall_s": 4e-6, "library_s": 5e-6, "block_s": 1.5e-6, "tensor_share": 0.7,
+        "memory_share": 0.9, "suffix_share": 0.9,
     },
     "copy": {"start_s": 3e-6, "link_share": 0.85},
     "elementwise": {"launch_s": 2e-6, "memory_share": 0.85},
@@ -79,7 +79,6 @@ MOST = {
     "link_share_2": 1.0,
     "l2_share": 1.5,
     "suffix_share": 1.0,
-    "hidden_share": 1.0,
 }
 
 

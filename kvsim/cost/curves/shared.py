@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.cost.curves import Floats, Shape
 from kvsim.cost.curves.paged import chosen
 from kvsim.specs.hardware import Chip
 
@@ -20,31 +20,29 @@ class SharedPrefixCurve:
 
     Attributes:
         launch_s: of prefix, suffixes and merge by this package's kernels.
+        tall_s: what a tile of 128 queries takes longer to start than one of 64.
         library_s: what the library's way takes longer: a copy of the queries, more launches in a row.
         block_s: of one block of keys for a tile of 128 queries of this package's kernel.
         tensor_share: of the tensor cores' peak that the library's attention reaches.
-        memory_share: of HBM bandwidth.
-        exposed: share of the shorter of products and HBM traffic of the prefix that the longer does not hide.
+        memory_share: of HBM bandwidth, which partial results cross too.
         suffix_share: of HBM bandwidth, of suffixes behind the library's attention.
-        hidden_share: the same beside this package's kernel.
     """
 
     launch_s: float
+    tall_s: float
     library_s: float
     block_s: float
     tensor_share: float
     memory_share: float
-    exposed: float
     suffix_share: float
-    hidden_share: float
 
     def seconds(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> Floats:
         """Seconds of one layer. Shape: batch, prefix, suffix, heads, kv_heads, head_dim."""
         latency, products, memory, suffixes = self._work(chip, shape)
-        return latency + bodies([products, memory], self.exposed) + suffixes
+        return latency + np.maximum(products, memory) + suffixes
 
     def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
-        """Latency, products of the prefix, its HBM traffic, the suffixes."""
+        """Latency, products of the prefix, HBM traffic, suffixes that nothing hides."""
         names = ("latency", "bf16 FLOPs", "HBM bandwidth", "suffixes")
         return dict(zip(names, self._work(chip, shape), strict=True))
 
@@ -60,14 +58,14 @@ class SharedPrefixCurve:
         own = np.where(queries > FEW_ROWS, each * self.block_s, 0)
         products = np.where(library, flops / (self.tensor_share * chip.peak.bf16), own)
         bytes_per_s = self.memory_share * chip.memory.bandwidth
-        memory = prefix * row_bytes / bytes_per_s
+        memory = (prefix + np.where(library, 0, batch * suffix)) * row_bytes / bytes_per_s
         ctas = kv_heads * np.ceil(queries / ROWS)
         # partial results, written and read: of splits in float32, of the library's pieces at 16 bits, of the suffixes
         left = np.where(library, 4.0 * pieces(ctas, prefix, chip.multiprocessors), 8.0 * splits) + 8.0
         merged = batch * heads * (dim + 1) * left / bytes_per_s
-        share = np.where(library, self.suffix_share, self.hidden_share)
-        suffixes = batch * suffix * row_bytes / (share * chip.memory.bandwidth)
-        return self.launch_s + library * self.library_s + merged, products, memory, suffixes
+        suffixes = library * batch * suffix * row_bytes / (self.suffix_share * chip.memory.bandwidth)
+        started = self.launch_s + np.where(library, self.library_s, np.where(queries > FEW_ROWS, self.tall_s, 0))
+        return started + merged, products, memory, suffixes
 
 
 def pieces(ctas: Floats, tokens: Floats, sms: int) -> Floats:
