@@ -61,7 +61,8 @@ def seconds(
     each = min(each, max(blocks))
     ctas = kv_heads * sum(-(-count // each) for count in blocks)
     waves = kv_heads * sum(blocks) / (each * slots)  # as if all CTAs had the longest's blocks
-    took_s = curve.launch_s + curve.cta_s * -(-ctas // slots)
+    again_s = curve.cta_s - (LONE_S[keys] if resident == 1 else 0.0)  # whose first block is among those counted below
+    took_s = curve.launch_s + curve.cta_s + max(0.0, again_s) * (-(-ctas // slots) - 1)
     if parts > 1:
         partial = 8.0 * padded * heads * (dim + 1) * parts / bytes_per_s
         took_s += curve.merge_s + curve.split_s * parts + partial
