@@ -5,6 +5,7 @@ from kvsim.validate.plan import Origin, Plan
 
 CHIPS = {"h100-sxm": "H100", "h200-sxm": "H200"}
 LATEST = "h200-sxm"  # of which unlike batches and the policies' kernels as they are were measured; it lends them
+AGAIN = {(LATEST, "gemm"): ("gemm_again.csv",)}  # on another board, and at shapes between
 SCORERS = "scorer_h2o|scorer_snapkv|scorer_tova"
 TINY_KERNEL_S = 1.13e-6  # one that adds to 4 kB, in a graph: both chips' launches.csv
 DECODE, VARLEN = "kernels_ref decode", "FlashAttention-2 varlen"
@@ -16,7 +17,8 @@ def plans(chip: str) -> list[Plan]:
 
     def plan(op: str, dtype: str, kernel: str, form: str = "") -> Plan:
         where = {"kernel": kernel}
-        return Plan(chip, op, dtype, kernel, (f"{op}.csv",), origin, where=where, form=form)
+        tables = (f"{op}.csv", *AGAIN.get((chip, op), ()))
+        return Plan(chip, op, dtype, kernel, tables, origin, where=where, form=form)
 
     def latest(op: str, kernel: str, table: str, measured: str) -> Plan:
         on = "" if chip == LATEST else LATEST
