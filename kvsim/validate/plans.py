@@ -1,6 +1,7 @@
 """What is fitted: for each chip and link its tables, their kernels and sources, and which parameters are known."""
 
 from kvsim.cost.calibration import Hot
+from kvsim.cost.curves.tiles import FULL_SHARE
 from kvsim.validate.plan import Origin, Plan
 
 # Where a fit starts, by class. A share is bounded by 1; so is `exposed`.
@@ -34,9 +35,9 @@ START: dict[str, dict[str, float]] = {
         "exposed": 0.2,
     },
     "tile_gemm": {
-        "launch_s": 2e-6, "wave_s": 1e-6, "split_s": 2.5e-6, "merge_bytes_per_clock": 20.0, "tensor_share": 0.98,
-        "sustained_share": 0.73, "edge_rows": 17.0, "step_s": 2e-9, "memory_share": 0.9, "load_bytes_per_clock": 62.0,
-        "exposed": 0.12, "epilogue_bytes": 0.3,
+        "launch_s": 2e-6, "wave_s": 1e-6, "split_s": 2.5e-6, "merge_bytes_per_clock": 20.0, "product_share": 0.75,
+        "sustained_share": 0.73, "step_s": 1.8e-9, "memory_share": 0.9, "load_bytes_per_clock": 70.0,
+        "epilogue_bytes": 0.3,
     },
     "grouped_gemm": {
         "launch_s": 1e-5, "few_share": 0.35, "many_share": 0.7, "memory_share": 0.85, "step_s": 2e-9, "exposed": 0.25,
@@ -71,6 +72,7 @@ START: dict[str, dict[str, float]] = {
 }  # fmt: skip
 MOST = {
     "tensor_share": 1.0,
+    "product_share": FULL_SHARE,
     "few_share": 1.0,
     "many_share": 1.0,
     "memory_share": 0.95,
