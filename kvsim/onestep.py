@@ -1,7 +1,7 @@
 """One step, analytically, by Op and lane: what `kvsim step` and `kvsim.step` show."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from kvsim.traits.layout import Ints, Layout
 from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
 from kvsim.traits.trait import Chunk
+
+if TYPE_CHECKING:
+    from kvsim.engine.serving import Serving
 
 PHASES = ("prefill", "decode", "mixed")
 
@@ -99,6 +102,7 @@ def step(
     block_tokens: int = 16,
     weight_dtype: str = "",
     serving: str = "",
+    kernels: str = "",
 ) -> Step:
     """One step of one replica.
 
@@ -109,6 +113,7 @@ def step(
         batch, context, generated: whole numbers, or integer arrays of one shape: seconds and Ops are then arrays.
         tp: chips that share the model; 0 for all of the system.
         serving: a preset whose engine the step is one of: `engine_terms` then says what it costs beyond its Ops.
+        kernels: words of kernels' names, as a preset's field `kernels`, which it replaces.
 
     Raises:
         UserError: an unknown name, a figure out of range, an array with `serving`.
@@ -117,7 +122,8 @@ def step(
         raise UserError("phase session is no single step: kvsim.session has its costs")
     if phase not in PHASES:
         raise UserError(f"phase must be one of {', '.join(PHASES)}, but got {phase!r}")
-    machine = find.machine(hw)
+    preset = _preset(serving)
+    machine = find.machine(hw).preferring(kernels or (preset.kernels if preset else ""))
     tp = tp or machine.chips
     if tp > machine.chips:
         raise UserError(f"tp: {machine.name} has {machine.chips} chips, but got {tp}")
@@ -157,7 +163,7 @@ def step(
         beside = _beside(layout, sequences, rows)
         if layout.offloaded:
             others += cacheops.link_ops(layout, fetched, returned)
-    overheads = _overheads(serving)
+    overheads = preset.overheads if preset else NONE
     if overheads.joins_past and phase == "mixed":
         others += [
             cacheops.joined_past(layout, part, cacheops.pairs(extra, before, seen)[1])
@@ -183,12 +189,12 @@ def step(
     return replace(found, serving=serving, engine_terms=terms)
 
 
-def _overheads(serving: str) -> Overheads:
+def _preset(serving: str) -> "Serving | None":
     if not serving:
-        return NONE
+        return None
     from kvsim.replay import serving_preset
 
-    return serving_preset(serving).overheads
+    return serving_preset(serving)
 
 
 def _dense(layout: Layout, decodes: Num, new: Num, rows: Num, overheads: Overheads) -> list[Op]:

@@ -122,7 +122,8 @@ def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Num | bool]:
     """What coefficients of attention take; a latent cache has kernels of its own, of which none was measured."""
     if geo.model.latent:
         return {}
-    return {"queries": queries * geo.query_heads, "keys": keys, "head_dim": geo.key_dim}
+    rows = {"queries": queries * geo.query_heads, "kv_queries": queries * geo.kv_heads}
+    return {**rows, "keys": keys, "head_dim": geo.key_dim}
 
 
 def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:
