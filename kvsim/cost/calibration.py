@@ -91,9 +91,10 @@ class Fitted(Spec):
 class InSteps(Spec):
     """What prices a class of attention inside a step: its curve's nearest form that is affine in sums over a batch.
 
-    latency_s a launch, row_s for each query token of a head (`per_kv_head`: of a kv head) that an SM serves, and work that overlaps but for the share
-    `exposed`: FLOPs at tensor_share of the peak, bytes at memory_share of HBM bandwidth, key_s for each key that a
-    chunk's last token sees. `measured`: residuals of whole mixed batches, where somebody measured them.
+    latency_s a launch, row_s for each query token of a head (`per_kv_head`: of a kv head) that an SM serves, and work
+    that overlaps but for the share `exposed`: FLOPs at tensor_share of the peak, bytes at memory_share of HBM
+    bandwidth, key_s for each key that a chunk's last token sees. `measured`: residuals of whole mixed batches, where
+    somebody measured them.
     """
 
     op: str

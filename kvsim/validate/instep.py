@@ -57,10 +57,10 @@ def work(rows: Rows) -> tuple[Floats, Floats, Floats, Floats]:
 def seconds(found: InSteps, chip: Chip, rows: Rows) -> Floats:
     """Seconds by the coefficients."""
     flops, moved, queries, keys = work(rows)
-    if found.per_kv_head:
-        queries = queries * rows.shape["kv_heads"] / rows.shape["heads"]
     compute = flops / (found.tensor_share * chip.peak.bf16)
     memory = moved / (found.memory_share * chip.memory.bandwidth)
+    if found.per_kv_head:
+        queries = queries * rows.shape["kv_heads"] / rows.shape["heads"]
     started = found.latency_s + found.row_s / chip.multiprocessors * queries
     return started + bodies([compute, memory, keys * found.key_s], found.exposed)
 

@@ -46,8 +46,9 @@ START: dict[str, dict[str, float]] = {
         "memory_share": 0.9, "exposed": 0.2, "kv_passes": 1.3,
     },
     "balanced_decode": {
-        "launch_s": 8e-6, "seq_s": 2e-8, "cta_s": 2e-6, "head_s": 1e-9, "hides_s": 1e-5, "block_s": 1.5e-6,
-        "memory_share": 0.92, "ramp_s": 8e-6, "exposed": 0.1, "merge_s": 1e-6, "split_s": 6e-8, "l2_bytes_per_clock": 20.0,
+        "launch_s": 8e-6, "seq_s": 2e-8, "cta_s": 2e-6, "head_s": 1e-9, "drift_s": 5e-6, "hides_s": 1e-5,
+        "block_s": 1.5e-6, "memory_share": 0.92, "ramp_s": 8e-6, "exposed": 0.1, "merge_s": 1e-6, "split_s": 6e-8,
+        "l2_bytes_per_clock": 20.0,
     },
     "packed_tiles": {
         "launch_s": 9e-6, "cta_s": 1.2e-6, "block_s": 8e-7, "tensor_share": 0.8, "pair_s": 1e-11, "masked": 0.3,

@@ -22,7 +22,9 @@ def _all_reduce(kernel: str, form: str = "", start: dict[str, float] | None = No
 
 def _attention(chip: str, op: str, form: str, benchmark: Hot | None) -> Plan:
     where = {"kernel": ATTENTION}
-    return Plan(chip, op, "bf16", ATTENTION, (f"vllm_{op}.csv.gz",), ORIGIN, benchmark=benchmark, where=where, form=form)
+    return Plan(
+        chip, op, "bf16", ATTENTION, (f"vllm_{op}.csv.gz",), ORIGIN, benchmark=benchmark, where=where, form=form
+    )
 
 
 VLLM = (

@@ -23,7 +23,8 @@ class BalancedDecodeCurve:
     Attributes:
         launch_s: the kernel's ramp and drain; seq_s: its scheduler's, of each sequence.
         cta_s: of one piece, beside its keys, and head_s of each query head of it; an SM runs its pieces in turn.
-        hides_s: what a piece's keys take at least to hide the next one's start, by the square of what they take longer.
+        drift_s: HBM's wait between pieces, by the root of their turns: SMs start theirs ever less together.
+        hides_s: what a piece's keys take at least to hide such waits, by the square of what they take longer.
         block_s: of one block of keys of 128 channels in a CTA, by latency.
         memory_share: of HBM bandwidth, which reading reaches after `ramp_s`: short reads wait less, by their length.
         exposed: share of the shorter of blocks and HBM traffic that the longer does not hide.
@@ -35,6 +36,7 @@ class BalancedDecodeCurve:
     seq_s: float
     cta_s: float
     head_s: float
+    drift_s: float
     hides_s: float
     block_s: float
     memory_share: float
@@ -61,14 +63,15 @@ class BalancedDecodeCurve:
         tiles, blocks = batch * kv_heads * np.ceil(heads / (kv_heads * TILE_HEADS)), np.ceil(context / KEYS)
         parts = np.ceil(blocks / np.ceil(tiles * blocks * SLACK / sms))
         turns = np.maximum(1, tiles * parts / sms)
-        serial = turns * np.ceil(blocks / parts) * (self.block_s * dim / 128)
+        start_s = self.cta_s + self.head_s * heads / kv_heads
+        serial = (turns - 1) * start_s + turns * np.ceil(blocks / parts) * (self.block_s * dim / 128)
         moved = 2 * batch * context * kv_heads * dim * DTYPE_BYTES[shape["dtype"]]
         cold_s = moved * (1 - hot) / bytes_per_s
         cold_s = cold_s + self.ramp_s * cold_s / (cold_s + self.ramp_s)
         memory = cold_s + moved * hot / (self.l2_bytes_per_clock * chip.clock * sms)
         each_s = bodies([serial, memory], self.exposed) / turns
-        starts = 1 + (turns - 1) * np.minimum(1, self.hides_s / each_s) ** 2
-        latency = self.launch_s + self.seq_s * batch + starts * (self.cta_s + self.head_s * heads / kv_heads)
+        waits = np.sqrt(turns - 1) * np.minimum(1, self.hides_s / each_s) ** 2
+        latency = self.launch_s + self.seq_s * batch + start_s + waits * self.drift_s
         partial = 8.0 * batch * heads * (dim + 1) * parts / bytes_per_s
         latency = latency + np.where(parts > 1, self.merge_s + self.split_s * parts + partial, 0)
         return latency, serial, memory

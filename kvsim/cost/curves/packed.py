@@ -1,8 +1,8 @@
 """Seconds of FlashAttention-3's causal prefill: tiles that hold all query heads of a kv head, the longest first.
 
-Of a prompt's `new` tokens a tile takes so many that their query heads fill its rows (PackGQA, which it always does where
-prompts vary in length). One CTA an SM: a tile alone runs its blocks at the SM's full clock, all together at a rate that
-power sustains. Longest tiles start first, so that an end waits for few of them.
+Of a prompt's `new` tokens a tile takes so many that their query heads fill its rows (PackGQA, which it always does
+where prompts vary in length). One CTA an SM: a tile alone runs its blocks at the SM's full clock, all together at a
+rate that power sustains. Longest tiles start first, so that an end waits for few of them.
 """
 
 from dataclasses import dataclass
