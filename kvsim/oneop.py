@@ -110,7 +110,7 @@ _TEXTS = ("dtype", "kv_dtype", "lane", "way")
 _MOST = 1e18
 
 
-def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
+def op(kind: str, *, hw: str, kernels: str = "", **shape: Any) -> OneOp:
     """One Op on one chip of `hw` (all_reduce: on `gpus` chips of it).
 
     Args:
@@ -118,6 +118,7 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
             head_dim kv_dtype; longest of rows whose mean is context), attention_prefill (batch new past heads kv_heads
             head_dim), copy (lane bytes, over the host link also way pieces, of a drive request_bytes queue_depth),
             all_reduce (bytes gpus), load (context model tier policy level).
+        kernels: words, by commas; of several kernels of a class one whose name holds a word prices it.
         shape: its arguments: positive numbers, or arrays of one shape.
 
     Raises:
@@ -142,7 +143,7 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
         np.broadcast_shapes(*(np.shape(value) for value in figures.values()))
     except ValueError:
         raise UserError(f"op {kind}: lists must be of one length") from None
-    machine = find.machine(hw)
+    machine = find.machine(hw).preferring(kernels)
     gpus = figures.get("gpus", 1)
     if np.ndim(gpus) or (kind == "all_reduce" and (gpus < 2 or gpus > machine.chips or gpus != int(gpus))):
         raise UserError(
