@@ -1,7 +1,7 @@
 """One step, analytically, by Op and lane: what `kvsim step` and `kvsim.step` show."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from kvsim.traits.layout import Ints, Layout
 from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
 from kvsim.traits.trait import Chunk
-
-if TYPE_CHECKING:
-    from kvsim.engine.serving import Serving
 
 PHASES = ("prefill", "decode", "mixed")
 
@@ -122,8 +119,8 @@ def step(
         raise UserError("phase session is no single step: kvsim.session has its costs")
     if phase not in PHASES:
         raise UserError(f"phase must be one of {', '.join(PHASES)}, but got {phase!r}")
-    preset = _preset(serving)
-    machine = find.machine(hw).preferring(kernels or (preset.kernels if preset else ""))
+    overheads, words = _of(serving) if serving else (NONE, "")
+    machine = find.machine(hw).preferring(kernels or words)
     tp = tp or machine.chips
     if tp > machine.chips:
         raise UserError(f"tp: {machine.name} has {machine.chips} chips, but got {tp}")
@@ -163,7 +160,6 @@ def step(
         beside = _beside(layout, sequences, rows)
         if layout.offloaded:
             others += cacheops.link_ops(layout, fetched, returned)
-    overheads = preset.overheads if preset else NONE
     if overheads.joins_past and phase == "mixed":
         others += [
             cacheops.joined_past(layout, part, cacheops.pairs(extra, before, seen)[1])
@@ -189,12 +185,11 @@ def step(
     return replace(found, serving=serving, engine_terms=terms)
 
 
-def _preset(serving: str) -> "Serving | None":
-    if not serving:
-        return None
+def _of(serving: str) -> tuple[Overheads, str]:
+    """What a preset adds to a step, and words of its kernels."""
     from kvsim.replay import serving_preset
 
-    return serving_preset(serving)
+    return (one := serving_preset(serving)).overheads, one.kernels
 
 
 def _dense(layout: Layout, decodes: Num, new: Num, rows: Num, overheads: Overheads) -> list[Op]:
