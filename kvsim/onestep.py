@@ -109,8 +109,8 @@ def step(
             and one prefill chunk of `chunk` tokens on top of `past` earlier ones.
         batch, context, generated: whole numbers, or integer arrays of one shape: seconds and Ops are then arrays.
         tp: chips that share the model; 0 for all of the system.
-        serving: a preset whose engine the step is one of: `engine_terms` then says what it costs beyond its Ops.
-        kernels: words of kernels' names, as a preset's field `kernels`, which it replaces.
+        serving: a preset whose engine the step is one of: `engine_terms` says what it costs beyond its Ops, and
+            `kernels`, a field of it that may be given here, whose kernels price it.
 
     Raises:
         UserError: an unknown name, a figure out of range, an array with `serving`.
@@ -121,8 +121,7 @@ def step(
         raise UserError(f"phase must be one of {', '.join(PHASES)}, but got {phase!r}")
     overheads, words = _of(serving) if serving else (NONE, "")
     machine = find.machine(hw).preferring(kernels or words)
-    tp = tp or machine.chips
-    if tp > machine.chips:
+    if (tp := tp or machine.chips) > machine.chips:
         raise UserError(f"tp: {machine.name} has {machine.chips} chips, but got {tp}")
     spec = find.model(model)
     if weight_dtype:
