@@ -143,6 +143,7 @@ def op(kind: str, *, hw: str, kernels: str = "", **shape: Any) -> OneOp:
         np.broadcast_shapes(*(np.shape(value) for value in figures.values()))
     except ValueError:
         raise UserError(f"op {kind}: lists must be of one length") from None
+    find.check_kernels(kernels)
     machine = find.machine(hw).preferring(kernels)
     gpus = figures.get("gpus", 1)
     if np.ndim(gpus) or (kind == "all_reduce" and (gpus < 2 or gpus > machine.chips or gpus != int(gpus))):
