@@ -14,6 +14,7 @@ from kvsim.cost.overheads import NONE, Overheads, launches, step_terms
 from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
+from kvsim.specs.hardware import Machine
 from kvsim.traits.layout import Ints, Layout
 from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
@@ -99,7 +100,7 @@ def step(
     block_tokens: int = 16,
     weight_dtype: str = "",
     serving: str = "",
-    kernels: str = "",
+    machine: Machine | None = None,
 ) -> Step:
     """One step of one replica.
 
@@ -109,8 +110,8 @@ def step(
             and one prefill chunk of `chunk` tokens on top of `past` earlier ones.
         batch, context, generated: whole numbers, or integer arrays of one shape: seconds and Ops are then arrays.
         tp: chips that share the model; 0 for all of the system.
-        serving: a preset whose engine the step is one of: `engine_terms` says what it costs beyond its Ops, and
-            `kernels`, a field of it that may be given here, whose kernels price it.
+        serving: a preset whose engine the step is one of: `engine_terms` then says what it costs beyond its Ops.
+        machine: that which `hw` names, if it is to be another than the file's: with other curves, say.
 
     Raises:
         UserError: an unknown name, a figure out of range, an array with `serving`.
@@ -120,15 +121,14 @@ def step(
     if phase not in PHASES:
         raise UserError(f"phase must be one of {', '.join(PHASES)}, but got {phase!r}")
     overheads, words = _of(serving) if serving else (NONE, "")
-    machine = find.machine(hw).preferring(kernels or words)
+    machine = (machine or find.machine(hw)).preferring(words)
     if (tp := tp or machine.chips) > machine.chips:
         raise UserError(f"tp: {machine.name} has {machine.chips} chips, but got {tp}")
     spec = find.model(model)
     if weight_dtype:
         spec = spec.model_copy(update={"dtype": weight_dtype})
-    layout = Layout(named_policy(policy, fidelity), spec, tp, block_tokens)
+    layout, rates = Layout(named_policy(policy, fidelity), spec, tp, block_tokens), Rates.of(machine, tp)
     sequences, tokens = _count("batch", batch), _count("context", context)
-    rates = Rates.of(machine, tp)
     beside: list[Op] = []
     if phase == "prefill":
         others = _prefill(layout, sequences, tokens, 0, whole=True)

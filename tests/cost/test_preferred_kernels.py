@@ -36,7 +36,7 @@ def test_a_step_names_the_kernels_of_its_engine() -> None:
         assert attention in found["attention_decode"].text
         assert "torch.mm" in found["gemm"].text
     assert ATTENTION in engine["attention_prefill"].text
-    assert sources(serving="vllm", kernels="NCCL")["all_reduce"] == plain["all_reduce"]
+    assert sources(serving="vllm:kernels=NCCL")["all_reduce"] == plain["all_reduce"]
 
 
 def test_a_run_names_them_too() -> None:
