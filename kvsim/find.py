@@ -176,7 +176,7 @@ def machine(name: str) -> Machine:
         price_usd_per_h=system.price + _devices_usd_per_h(devices) / (system.chips * times),
         curves=_curves(system.chip),
         peer_curves=tuple(_curves(link) for link in system.peer_links),
-        host_curves=_curves(system.host_link),
+        host_curves=_curves(system.host_link).beside(system.host if isinstance(system.host, str) else ""),
         chip_to=system.chip_to,
         switches=tuple(
             Node(key, _part("link", one.link, Link, "hardware/links"), one.to) for key, one in system.switches.items()

@@ -21,8 +21,15 @@ CURVES = {  # a class of Ops has a form of its own name, other kernels have thei
     "attention_prefill": "prefill.PrefillCurve",
     "query_tiles": "queries.QueryTileCurve",
     "paired_tiles": "pairs.PairedTileCurve",
-    "packed_tiles": "packed.PackedTileCurve",
+    "packed_tiles": "packgqa.PackedTileCurve",
     "column_sums": "sums.ColumnSumsCurve",
+    "packed_decode": "packed.PackedDecodeCurve",
+    "pack": "movers.PackCurve",
+    "compaction": "movers.CompactionCurve",
+    "gathered_decode": "gathered.GatheredDecodeCurve",
+    "mla_decode": "latent.MlaDecodeCurve",
+    "lowrank_decode": "latent.LowRankDecodeCurve",
+    "shared_prefix_decode": "shared.SharedPrefixCurve",
     "all_reduce": "all_reduce.AllReduceCurve",
     "custom_all_reduce": "custom_all_reduce.CustomAllReduceCurve",
     "copy": "copy.CopyCurve",
@@ -64,6 +71,7 @@ class Fitted(Spec):
         tables: files of measurements, under hardware/calibration or where the source publishes them.
         where: their columns' values that make a row one of this kernel's.
         measured_on: the chip whose rows these are, where a relative lends its kernel; residuals are of that chip.
+        host: the one whose processor, or whose root of the bus, these copies' seconds belong to.
         held_out: residuals of rows that the fit did not see; `held_out_512`: of GEMMs with n and k of at least 512.
     """
 
@@ -76,6 +84,7 @@ class Fitted(Spec):
     where: dict[str, str] = Field(default_factory=dict)
     form: str = ""
     measured_on: str = ""
+    host: str = ""
     fitted: str
     parameters: dict[str, float | int | bool]
     held_out: Residuals
@@ -98,6 +107,7 @@ class InSteps(Spec):
     """
 
     op: str
+    dtype: str = "bf16"
     kernel: str
     latency_s: float
     row_s: float
@@ -152,12 +162,24 @@ class Calibrated:
         return found
 
     @cached_property
-    def _steps(self) -> dict[str, InSteps]:
-        return {one.op: one for one in reversed(self.calibration.in_steps)}
+    def _steps(self) -> dict[tuple[str, str], InSteps]:
+        return {(one.op, one.dtype): one for one in reversed(self.calibration.in_steps)}
 
     def curve(self, op: str, dtype: str, kernel: str = "") -> Fitted | None:
         """The curve of a class of Ops and a type of its operands, if any: of `kernel`, or of the first."""
         return self._by_key.get((op, "bf16" if dtype == "fp16" else dtype, kernel))
+
+    def beside(self, host: str) -> "Calibrated":
+        """These curves as a machine with `host` uses them: of copies its own, else another host's, as borrowed."""
+        found: dict[tuple[str, str, str], Fitted] = {}
+        for one in self.calibration.curves:
+            key, lent = (one.op, one.dtype, one.kernel), one.host not in ("", host)
+            if not lent:
+                found[key] = one
+            elif key not in found:
+                found[key] = one.model_copy(update={"measured_on": one.host})
+        calibration = self.calibration.model_copy(update={"curves": list(found.values())})
+        return Calibrated(calibration, self.lender)
 
     def kernels(self, op: str, dtype: str) -> list[str]:
         """Kernels of a class of Ops and a type, the one that is taken first."""
@@ -175,9 +197,9 @@ class Calibrated:
         update = {"curves": sorted(found.curves, key=rank), "in_steps": sorted(found.in_steps, key=rank)}
         return replace(self, calibration=found.model_copy(update=update))
 
-    def in_steps(self, op: str) -> InSteps | None:
+    def in_steps(self, op: str, dtype: str = "bf16") -> InSteps | None:
         """Coefficients of a class of Ops as part of a step, if there are any."""
-        return self._steps.get(op)
+        return self._steps.get((op, dtype))
 
 
 NOTHING = Calibrated(Calibration())

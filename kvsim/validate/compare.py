@@ -8,6 +8,7 @@ import numpy as np
 from kvsim import find, oneop
 from kvsim.cost.calibration import Fitted, InSteps, Residuals
 from kvsim.cost.curves import Floats
+from kvsim.cost.policykernels import KINDS as POLICY_KERNELS
 from kvsim.cost.rates import Rates
 from kvsim.errors import UserError, unknown
 from kvsim.specs.hardware import Chip
@@ -107,7 +108,7 @@ def lent(hw: str | None = None) -> Iterator[Lent]:
                     seconds = predicted(other.curve, part, rows, one.benchmark)
                     whose = lender if first else f"{lender}, {one.kernel}"
                     yield Lent(name, one.op, whose, residuals(rows, seconds))
-            if not first:
+            if not first or one.op in POLICY_KERNELS:  # a usual share is of a class of models' Ops
                 continue
             cold = rows.where(np.broadcast_to(np.asarray(rows.hot(one.benchmark, part.l2)) < COLD, len(rows)))
             if len(cold):

@@ -13,6 +13,7 @@ from kvsim import find
 from kvsim.cost.calibration import Calibration, Fitted, Hot, InSteps, form
 from kvsim.cost.curves import Floats
 from kvsim.specs.hardware import Chip
+from kvsim.validate.instep import OWN as OWN_KERNELS
 from kvsim.validate.instep import beside_chunk, in_steps
 from kvsim.validate.mixed import with_mixed
 from kvsim.validate.ownplans import OWN
@@ -69,6 +70,7 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
         where=plan.where,
         form=plan.form,
         measured_on=plan.measured_on,
+        host=plan.host,
         fitted=plan.fitted,
         parameters=parameters,
         held_out=residuals(held, left_s),
@@ -98,10 +100,14 @@ def main(names: list[str]) -> None:
 
 
 def _in_steps(curves: list[Fitted], chip: Chip) -> list[InSteps]:
-    """Coefficients of attention over a 16-bit cache, those of each class's first kernel before others."""
+    """Coefficients of attention over a 16-bit cache, and over caches that have kernels of their own.
+
+    Those of each class's first kernel come before others'.
+    """
     attention = [one for one in curves if one.op.startswith("attention") and one.dtype == "bf16"]
     first = {one.op: one for one in reversed(attention)}
-    kernels = [*first.values(), *(one for one in attention if first[one.op] is not one)]
+    others = (one for one in attention if first[one.op] is not one)
+    kernels = [*first.values(), *(one for one in curves if one.op in OWN_KERNELS), *others]
     found = [in_steps(one, chip) for one in kernels]
     prefill, decode = first.get("attention_prefill"), first.get("attention_decode")
     if prefill is None or (decode and decode.form == APART):

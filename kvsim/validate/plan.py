@@ -22,6 +22,7 @@ class Plan:
         where: what columns of a table of our own must hold.
         form: of the curve, if it is not its op's.
         measured_on: the relative that was measured, if it was not `part`.
+        host: the one that copies were measured on, where their seconds belong to it.
     """
 
     part: str
@@ -36,4 +37,5 @@ class Plan:
     where: dict[str, str] = field(default_factory=dict)
     form: str = ""
     measured_on: str = ""
+    host: str = ""
     fitted: str = "2026-11-23"

@@ -25,6 +25,10 @@ START: dict[str, dict[str, float]] = {
         "launch_s": 4e-6, "cta_s": 1e-6, "block_s": 7e-7, "small_block_s": 1.5e-6, "memory_share": 0.92,
         "exposed": 0.15, "load_bytes_per_clock": 20.0, "merge_s": 1.3e-6, "split_s": 3e-8,
     },
+    "gathered_decode": {
+        "launch_s": 2.5e-6, "cta_s": 2.8e-6, "block_s": 1.8e-6, "small_block_s": 1.3e-6, "memory_share": 0.94,
+        "exposed": 0.1, "load_bytes_per_clock": 35.0, "merge_s": 1.4e-6, "split_s": 2.3e-8, "entry_s": 1e-10,
+    },
     "ragged_decode": {
         "launch_s": 6e-6, "cta_s": 1e-6, "block_s": 1.6e-6, "small_block_s": 1.7e-6, "memory_share": 0.9,
         "exposed": 0.2,
@@ -60,6 +64,22 @@ START: dict[str, dict[str, float]] = {
         "ring_share": 0.75, "switch_start_s": 8e-5, "switch_share": 0.6,
     },
     "column_sums": {"launch_s": 5e-6, "tensor_share": 0.17, "memory_share": 0.6},
+    "packed_decode": {
+        "launch_s": 5e-6, "page_s": 8e-6, "memory_share": 0.85, "exposed": 0.15, "split_s": 2e-8,
+    },
+    "pack": {"launch_s": 3e-6, "program_s": 4.5e-6, "load_bytes_per_clock": 9.0, "memory_share": 0.7},
+    "compaction": {"launch_s": 3e-6, "memory_share": 0.8},
+    "mla_decode": {
+        "launch_s": 4e-6, "cta_s": 8e-6, "block_s": 5e-6, "few_block_s": 4e-6, "memory_share": 0.9,
+    },
+    "lowrank_decode": {
+        "launch_s": 4e-6, "cta_s": 3e-6, "block_s": 3e-6, "rank_s": 1e-8, "memory_share": 0.9, "exposed": 0.1,
+        "split_s": 2e-8,
+    },
+    "shared_prefix_decode": {
+        "launch_s": 8e-6, "tall_s": 4e-6, "library_s": 5e-6, "block_s": 1.5e-6, "tensor_share": 0.7,
+        "memory_share": 0.9, "suffix_share": 0.9,
+    },
     "copy": {"start_s": 3e-6, "link_share": 0.85},
     "elementwise": {"launch_s": 2e-6, "memory_share": 0.85},
 }  # fmt: skip
@@ -72,6 +92,7 @@ MOST = {
     "tail": 1.0,
     "link_share_2": 1.0,
     "l2_share": 1.5,
+    "suffix_share": 1.0,
 }
 
 

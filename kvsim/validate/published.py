@@ -19,6 +19,13 @@ LLAMA_8B = {
     "lm_head": (128256, 4096),
 }
 NO_COLUMNS: Mapping[str, str] = {}
+# What policies.csv has in columns of its own, by class of Ops.
+_NAMED = {
+    "pack": {"context": "tokens"},
+    "compaction": {"read": "kept"},
+    "lowrank_decode": {"read": "rank"},
+    "shared_prefix_decode": {"read": "suffix"},
+}
 _DTYPES = {"bf16": "bfloat16", "fp8": "fp8"}
 
 
@@ -62,10 +69,13 @@ def _own(path: Path, op: str, dtype: str, where: Mapping[str, str]) -> Rows:
     frame = _frame(path)
     if op == "copy" and "dtype" not in frame:
         frame = frame.rename(columns={"lane": "dtype"})
+    frame = frame.rename(columns=_NAMED.get(op, {}))
+    if op == "shared_prefix_decode" and "prefix" not in frame:
+        frame["prefix"] = frame["context"] - frame["suffix"]
     missing = [name for name in (*SHAPES[op], *where, "dtype", "seconds") if name not in frame]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]!r}; {op} takes {', '.join(SHAPES[op])}, dtype, seconds")
-    kept = frame["dtype"] == dtype
+    kept = frame["dtype"].notna() if "dtype" in where else frame["dtype"] == dtype
     for name, value in where.items():
         kept &= frame[name].fillna("").astype(str).isin(value.split("|"))
     return _rows(op, dtype, frame[kept], 1.0, seconds="seconds")

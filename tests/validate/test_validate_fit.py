@@ -49,7 +49,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_every_plan_was_fitted() -> None:
     for plan in ALL:
-        one = find.calibrated(plan.part).curve(plan.op, plan.dtype, plan.kernel)
+        one = find.calibrated(plan.part).beside(plan.host).curve(plan.op, plan.dtype, plan.kernel)
         assert isinstance(one, Fitted)
         assert (one.kernel, one.source, tuple(one.tables)) == (plan.kernel, plan.origin.source, plan.tables)
 

@@ -18,7 +18,7 @@ def compared() -> list[Comparison]:
 
 @needs_tables
 def test_residuals_are_those_committed(compared: list[Comparison]) -> None:
-    assert len(compared) == 47
+    assert len(compared) == 68
     for one in compared:
         assert one.rows is not None, one.name
         for found, committed in (

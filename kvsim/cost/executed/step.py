@@ -72,6 +72,15 @@ class Executed:
         cool = min(1.0, batch.full_clock_s / cool_s)
         return passes_s + cool * cool_s + (1 - cool) * hot_s
 
+    def short_of_buffers(self, batch: Batch, gpu_s: float, fetch_s: float) -> float:
+        """Seconds of a step whose cache is fetched, if buffers set its pace: they fill while the rest of a layer runs,
+        then its other units come one by one."""
+        buffers: int = self.layout.policy.placement.buffers  # type: ignore[attr-defined]
+        share = min(1.0, buffers / self.units)
+        inside_s = self.layers * self._decode(batch) if batch.kept else 0.0
+        inside_s += self.layers * self._attention(batch) if batch.chunks else 0.0
+        return gpu_s - (1 - share) * inside_s + (1 - share) * max(inside_s, fetch_s)
+
     # -- decodes -----------------------------------------------------------------------------------------------------
 
     def _decode(self, batch: Batch) -> float:
@@ -100,11 +109,11 @@ class Executed:
         """What is bound by arithmetic in one layer's reading of chunks."""
         geo, sms = self.geo, self.rates.chip.multiprocessors
         if self.layout.offloaded:
-            heads = geo.query_heads // self.units
-            return self.units * sum(tiles.seconds((chunk,), heads, sms) for chunk in batch.chunks)
+            heads, kv_heads = geo.query_heads // self.units, geo.kv_heads // self.units
+            return self.units * sum(tiles.seconds((chunk,), heads, kv_heads, sms) for chunk in batch.chunks)
         if self.name == "streaming":
             return sum(self._near_and_far(*chunk) for chunk in batch.chunks)
-        took_s = tiles.seconds(batch.chunks, geo.query_heads, sms)
+        took_s = tiles.seconds(batch.chunks, geo.query_heads, geo.kv_heads, sms)
         took_s += tiles.BEHIND_S if tiles.one_round(batch.chunks, geo.query_heads, sms) else 0.0
         if self.name == "h2o":
             took_s += sum(self.extras.score_sums(*chunk) for chunk in batch.chunks)
@@ -113,12 +122,12 @@ class Executed:
     def _near_and_far(self, new: int, past: int) -> float:
         """StreamingLLM: attention within the window, and to the sinks."""
         sinks, window = self.paper.sinks, self.paper.window  # type: ignore[attr-defined]
-        heads, sms = self.geo.query_heads, self.rates.chip.multiprocessors
+        heads, kv_heads, sms = self.geo.query_heads, self.geo.kv_heads, self.rates.chip.multiprocessors
         before = min(max(0, past - sinks), window - 1)
-        near_s = tiles.seconds(((new, before),), heads, sms, window)
+        near_s = tiles.seconds(((new, before),), heads, kv_heads, sms, window)
         if not past and new:
-            near_s += tiles.seconds(((min(new, sinks), 0),), heads, sms)
-        return near_s + tiles.seconds(((new, sinks),), heads, sms, None, False)
+            near_s += tiles.seconds(((min(new, sinks), 0),), heads, kv_heads, sms)
+        return near_s + tiles.seconds(((new, sinks),), heads, kv_heads, sms, None, False)
 
     def _passes(self, batch: Batch, decodes: int, new: int) -> float:
         """What is bound by memory or latency there."""
