@@ -6,9 +6,9 @@ from kvsim.cost import affine, cacheops
 from kvsim.cost.calibration import Fitted
 from kvsim.cost.curves.paged import PagedDecodeCurve
 from kvsim.cost.curves.tiles import TileGemmCurve
-from kvsim.cost.executed import paged, tiles
+from kvsim.cost.executed import packed, paged, tiles
 from kvsim.cost.executed.batch import Batch
-from kvsim.cost.executed.extras import KIVI_SHARE, PACK_S, Extras
+from kvsim.cost.executed.extras import PACK_S, Extras
 from kvsim.cost.overheads import Overheads
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
@@ -51,7 +51,8 @@ class Executed:
         decode = rates.curves.curve("attention_decode", "bf16")
         measured = decode is not None and isinstance(decode.curve, PagedDecodeCurve)
         runs = len(names) == 1 and names[0] in PAPERS and layout.policy.fidelity == "ideal"
-        runs = runs and getattr(layout.policy.papers[0], "bits", 2) in KIVI_SHARE
+        bits = getattr(layout.policy.papers[0], "bits", None)
+        runs = runs and (bits is None or rates.curves.curve("packed_decode", f"int{bits}") is not None)
         alike = len(layout.kinds) == 1 and not layout.geo.model.latent and not layout.geo.model.experts
         return cls(layout, rates, overheads) if measured and runs and alike else None
 
@@ -89,8 +90,7 @@ class Executed:
         decodes = len(kept)
         padded = decodes if batch.chunks else next((size for size in self.sizes if size >= decodes), decodes)
         if self.name == "kivi":
-            flushes = 1 - (127 / 128) ** decodes  # the step packs if any sequence's block is full
-            return extras.packed(batch.kv_bytes, self.paper.bits) + flushes * PACK_S  # type: ignore[attr-defined]
+            return self._packed(batch, padded)
         width = batch.width_tokens or paged.width_of(max(kept))
         dim, element = geo.key_dim, 1.0 if self.name == "fp8" else 2.0
         heads, kv_heads = geo.query_heads // self.units, geo.kv_heads // self.units
@@ -102,6 +102,14 @@ class Executed:
             heavy, recent = self.paper.heavy, self.paper.recent  # type: ignore[attr-defined]
             took_s += extras.second_pass(sum(kept), int(max(kept) * heavy / (heavy + recent)))
         return took_s
+
+    def _packed(self, batch: Batch, padded: int) -> float:
+        """KIVI's decodes; the step packs if any sequence's block is full."""
+        flushes_s = PACK_S * (1 - (127 / 128) ** len(batch.kept))
+        width, bits = batch.width_tokens or paged.width_of(max(batch.kept)), self.paper.bits  # type: ignore[attr-defined]
+        curve = self.rates.curves.curve("packed_decode", f"int{bits}")
+        assert curve is not None
+        return packed.seconds(curve.curve, self.rates.chip, self.geo, batch.kept, padded, bits, width) + flushes_s
 
     # -- prompts -----------------------------------------------------------------------------------------------------
 
