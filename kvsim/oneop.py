@@ -111,7 +111,7 @@ _TEXTS = ("dtype", "kv_dtype", "lane", "way")
 _MOST = 1e18
 
 
-def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
+def op(kind: str, *, hw: str, kernels: str = "", **shape: Any) -> OneOp:
     """One Op on one chip of `hw` (all_reduce: on `gpus` chips of it).
 
     Args:
@@ -120,6 +120,7 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
             head_dim), copy (lane bytes, over the host link also way pieces, of a drive request_bytes queue_depth),
             all_reduce (bytes gpus), load (context model tier policy level); of policies' kernels packed_decode, pack,
             compaction, gathered_decode, mla_decode, lowrank_decode, shared_prefix_decode.
+        kernels: words, by commas; of several kernels of a class one whose name holds a word prices it.
         shape: its arguments: positive numbers, or arrays of one shape.
 
     Raises:
@@ -144,7 +145,8 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
         np.broadcast_shapes(*(np.shape(value) for value in figures.values()))
     except ValueError:
         raise UserError(f"op {kind}: lists must be of one length") from None
-    machine = find.machine(hw)
+    find.check_kernels(kernels)
+    machine = find.machine(hw).preferring(kernels)
     gpus = figures.get("gpus", 1)
     if np.ndim(gpus) or (kind == "all_reduce" and (gpus < 2 or gpus > machine.chips or gpus != int(gpus))):
         raise UserError(

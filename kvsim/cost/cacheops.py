@@ -123,7 +123,8 @@ def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Any]:
     """What coefficients of attention take; a latent cache has kernels of its own."""
     if geo.model.latent:
         return {}
-    return {"queries": queries * geo.query_heads, "keys": keys, "head_dim": geo.key_dim}
+    rows = {"queries": queries * geo.query_heads, "kv_queries": queries * geo.kv_heads}
+    return {**rows, "keys": keys, "head_dim": geo.key_dim}
 
 
 def _own_kernel(layout: Layout, kind: LayerKind, queries: Num) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Curves fitted to measurements of a chip or a link, as `hardware/calibration/*.yaml` holds them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -16,9 +17,11 @@ CURVES = {  # a class of Ops has a form of its own name, other kernels have thei
     "attention_decode": "decode.DecodeCurve",
     "paged_decode": "paged.PagedDecodeCurve",
     "ragged_decode": "ragged.RaggedDecodeCurve",
+    "balanced_decode": "balanced.BalancedDecodeCurve",
     "attention_prefill": "prefill.PrefillCurve",
     "query_tiles": "queries.QueryTileCurve",
     "paired_tiles": "pairs.PairedTileCurve",
+    "packed_tiles": "packgqa.PackedTileCurve",
     "column_sums": "sums.ColumnSumsCurve",
     "packed_decode": "packed.PackedDecodeCurve",
     "pack": "movers.PackCurve",
@@ -28,6 +31,7 @@ CURVES = {  # a class of Ops has a form of its own name, other kernels have thei
     "lowrank_decode": "latent.LowRankDecodeCurve",
     "shared_prefix_decode": "shared.SharedPrefixCurve",
     "all_reduce": "all_reduce.AllReduceCurve",
+    "custom_all_reduce": "custom_all_reduce.CustomAllReduceCurve",
     "copy": "copy.CopyCurve",
     "elementwise": "passes.PassCurve",
 }
@@ -96,9 +100,10 @@ class Fitted(Spec):
 class InSteps(Spec):
     """What prices a class of attention inside a step: its curve's nearest form that is affine in sums over a batch.
 
-    latency_s a launch, row_s for each query token of a head that an SM serves, and work that overlaps but for the share
-    `exposed`: FLOPs at tensor_share of the peak, bytes at memory_share of HBM bandwidth, key_s for each key that a
-    chunk's last token sees. `measured`: residuals of whole mixed batches, where somebody measured them.
+    latency_s a launch, row_s for each query token of a head (`per_kv_head`: of a kv head) that an SM serves, and work
+    that overlaps but for the share `exposed`: FLOPs at tensor_share of the peak, bytes at memory_share of HBM
+    bandwidth, key_s for each key that a chunk's last token sees. `measured`: residuals of whole mixed batches, where
+    somebody measured them.
     """
 
     op: str
@@ -110,6 +115,7 @@ class InSteps(Spec):
     tensor_share: float
     memory_share: float
     exposed: float
+    per_kv_head: bool = False
     against_curve: Residuals
     measured: Residuals | None = None
 
@@ -178,6 +184,18 @@ class Calibrated:
     def kernels(self, op: str, dtype: str) -> list[str]:
         """Kernels of a class of Ops and a type, the one that is taken first."""
         return [one.kernel for one in self.calibration.curves if (one.op, one.dtype) == (op, dtype)]
+
+    def preferring(self, words: Sequence[str]) -> "Calibrated":
+        """The same where, of several kernels of a class, one whose name holds one of `words` comes first."""
+        found = self.calibration
+
+        def rank(one: Fitted | InSteps) -> int:
+            return next((at for at, word in enumerate(words) if word in one.kernel), len(words))
+
+        if all(rank(one) == len(words) for one in found.curves):
+            return self
+        update = {"curves": sorted(found.curves, key=rank), "in_steps": sorted(found.in_steps, key=rank)}
+        return replace(self, calibration=found.model_copy(update=update))
 
     def in_steps(self, op: str, dtype: str = "bf16") -> InSteps | None:
         """Coefficients of a class of Ops as part of a step, if there are any."""

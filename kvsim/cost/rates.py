@@ -197,7 +197,8 @@ class Rates:
 
     def _in_step(self, op: Op, fitted: InSteps) -> dict[str, Num]:
         """Terms of attention by coefficients: each holds what the others leave exposed, and stays affine."""
-        chip, started = self.chip, op.shape["queries"] * (fitted.row_s / self.chip.multiprocessors)
+        chip, rows = self.chip, op.shape["kv_queries" if fitted.per_kv_head else "queries"]
+        started = rows * (fitted.row_s / chip.multiprocessors)
         work = {
             f"{unit} FLOPs": flops / (fitted.tensor_share * chip.peak.of(unit))
             for unit, flops in op.flops.items()

@@ -15,17 +15,19 @@ from kvsim.validate.residuals import residuals
 from kvsim.validate.rows import Rows
 from kvsim.validate.solve import digits, solve
 
+PER_KV_HEAD = "balanced_decode"  # forms whose CTAs hold all query heads of a kv head
 HEADS = ((32, 8), (64, 8), (16, 4), (8, 2), (8, 1))  # query heads, kv heads of one chip
+ALONE = ((32, 32), (8, 8))  # each query head with a kv head of its own
 MLA_HEADS = ((128, 1), (64, 1), (32, 1), (16, 1))
 OWN = ("packed_decode", "mla_decode")  # decodes over caches that have kernels of their own
 MOST_BYTES = 4e10
 FEW = 8
 
 
-def grid(op: str, dtype: str = "bf16") -> Rows:
+def grid(op: str, dtype: str = "bf16", heads_of: tuple[tuple[int, int], ...] = HEADS) -> Rows:
     """Shapes that serving gives a kernel: batches and contexts of decodes, chunks of prompts on their past."""
     found: list[tuple[float, ...]] = []
-    for heads, kv_heads in MLA_HEADS if op == "mla_decode" else HEADS:
+    for heads, kv_heads in MLA_HEADS if op == "mla_decode" else heads_of:
         if op != "attention_prefill":
             for batch in (1, 2, 4, 8, 16, 32, 64, 128, 256):
                 contexts = 2.0 ** np.arange(8, 18)
@@ -66,6 +68,8 @@ def seconds(found: InSteps, chip: Chip, rows: Rows) -> Floats:
     flops, moved, queries, keys = work(rows)
     compute = flops / (found.tensor_share * chip.peak.bf16)
     memory = moved / (found.memory_share * chip.memory.bandwidth)
+    if found.per_kv_head:
+        queries = queries * rows.shape["kv_heads"] / rows.shape["heads"]
     started = found.latency_s + found.row_s / chip.multiprocessors * queries
     return started + bodies([compute, memory, keys * found.key_s], found.exposed)
 
@@ -100,7 +104,8 @@ def beside_chunk(one: Fitted, chip: Chip) -> InSteps:
 
 def in_steps(one: Fitted, chip: Chip) -> InSteps:
     """The coefficients nearest to a curve on the grid, where its operands stream from HBM."""
-    rows = grid(one.op, one.dtype)
+    by_kv_head = one.form == PER_KV_HEAD
+    rows = grid(one.op, one.dtype, (*HEADS, *ALONE) if by_kv_head else HEADS)
     rows = Rows(rows.op, rows.dtype, rows.shape, np.asarray(one.curve.seconds(chip, rows.keyed)))
     start = {"latency_s": 1e-5, "tensor_share": 0.5, "memory_share": 0.8, "exposed": 0.2, "row_s": 1e-7}
     if one.op == "attention_prefill":
@@ -108,7 +113,7 @@ def in_steps(one: Fitted, chip: Chip) -> InSteps:
 
     def build(x: Floats, left: Residuals) -> InSteps:
         found: dict[str, Any] = {name: digits(min(np.exp(v), 1.0)) for name, v in zip(start, x, strict=True)}
-        about: dict[str, Any] = {"op": one.op, "dtype": one.dtype, "kernel": one.kernel}
+        about: dict[str, Any] = {"op": one.op, "dtype": one.dtype, "kernel": one.kernel, "per_kv_head": by_kv_head}
         return InSteps(**({"key_s": 0.0} | found), **about, against_curve=left)
 
     def errors(x: Floats) -> Floats:

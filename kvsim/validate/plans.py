@@ -50,6 +50,20 @@ START: dict[str, dict[str, float]] = {
         "launch_s": 3e-6, "cta_s": 5e-7, "alone": 1.2, "tensor_share": 0.45, "pair_s": 3e-11, "masked": 0.8,
         "memory_share": 0.9, "exposed": 0.2, "kv_passes": 1.3,
     },
+    "balanced_decode": {
+        "launch_s": 8e-6, "seq_s": 2e-8, "cta_s": 2e-6, "head_s": 1e-9, "drift_s": 5e-6, "hides_s": 1e-5,
+        "block_s": 1.5e-6, "memory_share": 0.92, "ramp_s": 8e-6, "exposed": 0.1, "merge_s": 1e-6, "split_s": 6e-8,
+        "l2_bytes_per_clock": 20.0,
+    },
+    "packed_tiles": {
+        "launch_s": 9e-6, "cta_s": 1.2e-6, "block_s": 8e-7, "tensor_share": 0.8, "pair_s": 1e-11, "masked": 0.3,
+        "memory_share": 0.8, "exposed": 0.9, "tail": 0.3, "kv_passes": 2.5,
+    },
+    "custom_all_reduce": {
+        "launch_s": 4.3e-6, "peer_s": 5e-8, "one_share": 0.6, "two_start_s": 3e-6, "two_share": 0.6,
+        "pair_start_s": 6e-6, "pair_share": 0.5, "sum_start_s": 6e-6, "sum_share": 0.45, "ring_start_s": 2e-5,
+        "ring_share": 0.75, "switch_start_s": 8e-5, "switch_share": 0.6,
+    },
     "column_sums": {"launch_s": 5e-6, "tensor_share": 0.17, "memory_share": 0.6},
     "packed_decode": {
         "launch_s": 5e-6, "page_s": 8e-6, "memory_share": 0.85, "exposed": 0.15, "split_s": 2e-8,
@@ -146,8 +160,4 @@ PLANS = (
         _SERVINGSIM, given=_ONE_PROMPT, benchmark=_REUSED,
     ),
     Plan("nvlink3", "all_reduce", "bf16", "NCCL 2.27", ("a100_sxm_nccl.csv.gz",), _AICONFIGURATOR),
-    Plan(
-        "nvlink4", "all_reduce", "bf16", "NCCL 2.29", ("h100_sxm_nccl.csv.gz",), _AICONFIGURATOR,
-        start={"switch_start_s": 3e-5, "switch_share": 0.55},
-    ),
 )  # fmt: skip
