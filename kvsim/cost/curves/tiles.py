@@ -13,21 +13,20 @@ from kvsim.cost.curves import Floats, Shape
 from kvsim.cost.curves.gemm import OUTPUT_BYTES, padded
 from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
-# Rows x columns: the 60 tiles that cuBLAS takes most often on an H100, of those layers that no fit is held against, by
+# Rows x columns: the 48 tiles that cuBLAS takes most often on an H100, of those layers that no fit is held against, by
 # its kernels' names (gemm_kernels.csv.gz), first those whose columns, then those whose rows are in warp groups of 64.
 WIDE = (
-    (8, 64), (16, 64), (24, 64), (32, 64), (40, 64), (48, 64), (64, 64), (72, 64), (80, 64), (88, 64), (96, 64),
-    (104, 64), (8, 128), (16, 128), (24, 128), (32, 128), (40, 128), (48, 128), (64, 128), (72, 128), (80, 128),
-    (96, 128), (104, 128), (128, 128), (144, 128), (160, 128), (200, 128), (208, 128), (8, 192), (48, 192), (80, 192),
-    (96, 192), (104, 192), (128, 192), (144, 192), (160, 192), (176, 192), (208, 192), (8, 256), (128, 256),
-    (136, 256), (144, 256), (152, 256), (160, 256), (128, 320), (80, 384), (104, 384),
+    (8, 64), (16, 64), (24, 64), (32, 64), (40, 64), (48, 64), (64, 64), (80, 64), (96, 64), (8, 128), (16, 128),
+    (24, 128), (32, 128), (40, 128), (48, 128), (64, 128), (80, 128), (96, 128), (104, 128), (128, 128), (160, 128),
+    (200, 128), (8, 192), (80, 192), (128, 192), (144, 192), (176, 192), (208, 192), (8, 256), (128, 256), (144, 256),
+    (152, 256), (160, 256), (128, 320), (80, 384),
 )  # fmt: skip
 TALL = (
     (64, 80), (128, 80), (64, 96), (128, 96), (64, 112), (128, 112), (192, 128), (256, 128), (64, 144), (128, 144),
     (128, 168), (128, 176), (192, 192),
 )  # fmt: skip
 TILES = (*WIDE, *TALL)
-GROUP_BYTES, GROUP_SHARE = 32.0, 0.5  # see `stalls`
+GROUP_BYTES, GROUP_SHARE = 32.0, 0.5  # see `stall`
 SPLITS = (2, 3, 4, 6, 8)
 FULL_CLOCK = (
     1.98 / 1.83
@@ -38,19 +37,18 @@ STEP_K = 64  # k is summed in blocks of this many
 GROUP_ROWS = 256  # rows that share one pass over weights too large for L2: those of the tallest tile
 
 
-def stalls() -> Floats:
-    """Each tile's cycles over those that its products take, at least 1.
+def stall(side: Floats) -> Floats:
+    """A tile's cycles over those that its products take, at least 1; `side`: the one that is not in warp groups of 64.
 
     A warp group's product of 64 x N x 32 bytes takes N / 2 cycles, and reads both operands from shared memory at 128
-    bytes a cycle: 16 + N / 4 cycles, which is longer below N = 64. N is the side that is not in groups of 64.
+    bytes a cycle: 16 + N / 4 cycles, which is longer below N = 64.
     """
-    free = np.array([rows for rows, _ in WIDE] + [columns for _, columns in TALL], np.float64)
-    found: Floats = np.maximum(1, GROUP_BYTES / free + GROUP_SHARE)
+    found: Floats = np.maximum(1, GROUP_BYTES / side + GROUP_SHARE)
     return found
 
 
 _ROWS, _COLUMNS = np.array(TILES, np.float64).T
-_STALL = stalls()
+_STALL = stall(np.array([rows for rows, _ in WIDE] + [columns for _, columns in TALL], np.float64))
 BLOCK = 256  # shapes that are priced at once: their terms stay in a processor's cache
 
 
@@ -98,9 +96,9 @@ class TileGemmCurve:
         _, tile, split = self._fastest(chip, shape)
         m, n, k = (np.asarray(shape[name], np.float64) for name in ("m", "n", "k"))
         m, dtype = padded(m), shape["dtype"]
-        tiles, compute, loads = self._paces(chip, dtype, m, n, _ROWS[tile], _COLUMNS[tile], _STALL[tile])
-        latency, waves, depth = self._waves(chip, m, n, k, tiles, split)
-        memory, least = self._whole(chip, dtype, m, n, k)
+        tiles, compute, loads = self.paces(chip, dtype, m, n, _ROWS[tile], _COLUMNS[tile], _STALL[tile])
+        latency, waves, depth = self.waves(chip, m, n, k, tiles, split)
+        memory, least = self.whole(chip, dtype, m, n, k)
         return {
             "latency": latency,
             f"{dtype} FLOPs": np.maximum(waves * depth * compute, least),
@@ -122,25 +120,32 @@ class TileGemmCurve:
     ) -> tuple[Floats, NDArray[np.intp], Floats]:
         """`_fastest` of shapes [rows]."""
         took, tile, split = np.full(m.shape, np.inf), np.zeros(m.shape, np.intp), np.ones(m.shape)
-        few = np.minimum(_tiles(m, n, 256, 128), _tiles(m, n, 128, 256)) < chip.multiprocessors / 2
+        few = np.minimum(_tiles(m, n, 256, 128), _tiles(m, n, 128, 256)) <= chip.multiprocessors / 2
         m, n, k = m[:, None], n[:, None], k[:, None]
-        tiles, compute, loads = self._paces(chip, dtype, m, n, _ROWS, _COLUMNS, _STALL)
+        tiles, compute, loads = self.paces(chip, dtype, m, n, _ROWS, _COLUMNS, _STALL)
         pace = _fourth(compute) + _fourth(loads) + self.step_s**4
-        memory, least = self._whole(chip, dtype, m, n, k)
+        memory, least = self.whole(chip, dtype, m, n, k)
+        fewest = tiles.min(axis=0)
         for parts in (1, *SPLITS):
-            some = np.flatnonzero((k[:, 0] >= parts * LEAST_K) & few) if parts > 1 else np.arange(len(m))
-            latency, waves, depth = self._waves(chip, m[some], n[some], k[some], tiles[some], parts)
-            body = np.sqrt(np.sqrt(_fourth(waves * depth) * pace[some] + _fourth(memory[some])))
+            some, those = np.arange(len(m)), np.arange(len(TILES))
+            if parts > 1:  # CTAs in one wave
+                some = np.flatnonzero(few & (k[:, 0] >= parts * LEAST_K))
+                those = np.flatnonzero(fewest * parts <= chip.multiprocessors)
+            if not (len(some) and len(those)):
+                continue
+            at = np.ix_(some, those)
+            latency, waves, depth = self.waves(chip, m[some], n[some], k[some], tiles[at], parts)
+            body = np.sqrt(np.sqrt(_fourth(waves * depth) * pace[at] + _fourth(memory[some])))
             total = latency + np.maximum(body, least[some])
             if parts > 1:
-                total[tiles[some] >= chip.multiprocessors / 2] = np.inf
+                total[tiles[at] * parts > chip.multiprocessors] = np.inf
             which = np.argmin(total, axis=-1)
             best = total[np.arange(len(some)), which]
             faster = best < took[some]
-            took[some[faster]], tile[some[faster]], split[some[faster]] = best[faster], which[faster], parts
+            took[some[faster]], tile[some[faster]], split[some[faster]] = best[faster], those[which[faster]], parts
         return took, tile, split
 
-    def _paces(
+    def paces(
         self, chip: Chip, dtype: str, m: Floats, n: Floats, rows: Floats, columns: Floats, stall: Floats
     ) -> tuple[Floats, Floats, Floats]:
         """How many tiles there are, and seconds of compute and of loads for each k of one on its SM."""
@@ -149,7 +154,7 @@ class TileGemmCurve:
         loads = loaded * (DTYPE_BYTES[dtype] / (self.load_bytes_per_clock * chip.clock))
         return _tiles(m, n, rows, columns), 2 * rows * columns * stall / flops_per_s, loads
 
-    def _waves(
+    def waves(
         self, chip: Chip, m: Floats, n: Floats, k: Floats, tiles: Floats, parts: Floats | int
     ) -> tuple[Floats, Floats, Floats]:
         """Latency, waves over the SMs, and what of k a CTA sums, where `parts` of them share a tile's k."""
@@ -159,7 +164,7 @@ class TileGemmCurve:
         latency = self.launch_s + np.where(np.greater(parts, 1), merge, 0) + self.wave_s * waves
         return latency, waves, np.ceil(k / parts / STEP_K) * STEP_K
 
-    def _whole(self, chip: Chip, dtype: str, m: Floats, n: Floats, k: Floats) -> tuple[Floats, Floats]:
+    def whole(self, chip: Chip, dtype: str, m: Floats, n: Floats, k: Floats) -> tuple[Floats, Floats]:
         """Seconds of HBM traffic, and of the products under the power limit, whatever the tiles."""
         width = DTYPE_BYTES[dtype]
         weights = n * k * width
