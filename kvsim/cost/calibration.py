@@ -12,6 +12,7 @@ from kvsim.specs.load import Spec
 CURVES = {  # a class of Ops has a form of its own name, other kernels have theirs; loaded when it is used
     "gemm": "gemm.GemmCurve",
     "tile_gemm": "tiles.TileGemmCurve",
+    "cutlass_gemm": "cutlass.CutlassCurve",
     "grouped_gemm": "grouped.GroupedGemmCurve",
     "attention_decode": "decode.DecodeCurve",
     "paged_decode": "paged.PagedDecodeCurve",
@@ -19,6 +20,7 @@ CURVES = {  # a class of Ops has a form of its own name, other kernels have thei
     "attention_prefill": "prefill.PrefillCurve",
     "query_tiles": "queries.QueryTileCurve",
     "paired_tiles": "pairs.PairedTileCurve",
+    "packed_tiles": "packed.PackedTileCurve",
     "column_sums": "sums.ColumnSumsCurve",
     "all_reduce": "all_reduce.AllReduceCurve",
     "copy": "copy.CopyCurve",
