@@ -54,6 +54,13 @@ class Hot(Spec):
     l2_share: float
 
 
+class Switches(Spec):
+    """A table of residuals on top of a GEMM's curve, by classes of m, n and k: see `curves/switches.py`."""
+
+    bounds: list[list[float]]
+    factors: list[list[list[float]]]
+
+
 class Fitted(Spec):
     """A fitted curve, with all that a reader needs to judge it.
 
@@ -62,6 +69,7 @@ class Fitted(Spec):
         tables: files of measurements, under hardware/calibration or where the source publishes them.
         where: their columns' values that make a row one of this kernel's.
         measured_on: the chip whose rows these are, where a relative lends its kernel; residuals are of that chip.
+        switches: a table of residuals on top, of this chip's library alone.
         held_out: residuals of rows that the fit did not see; `held_out_512`: of GEMMs with n and k of at least 512.
     """
 
@@ -76,14 +84,24 @@ class Fitted(Spec):
     measured_on: str = ""
     fitted: str
     parameters: dict[str, float | int | bool]
+    switches: Switches | None = None
     held_out: Residuals
     held_out_512: Residuals | None = None
     benchmark: Hot | None = None
 
     @cached_property
-    def curve(self) -> Any:
-        """The curve; unknown or missing parameters are a TypeError."""
+    def alone(self) -> Any:
+        """The curve without its table, which other chips may borrow; unknown or missing parameters are a TypeError."""
         return form(self.form or self.op)(**self.parameters)
+
+    @cached_property
+    def curve(self) -> Any:
+        """The curve, with its table if it has one."""
+        if self.switches is None:
+            return self.alone
+        from kvsim.cost.curves.switches import SwitchedCurve
+
+        return SwitchedCurve(self.alone, self.switches.bounds, self.switches.factors)
 
 
 class InSteps(Spec):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from kvsim import find
-from kvsim.cost.calibration import Calibration, Fitted, Hot, InSteps, form
+from kvsim.cost.calibration import Calibration, Fitted, Hot, InSteps, Switches, form
 from kvsim.cost.curves import Floats
+from kvsim.cost.curves.switches import SwitchedCurve, factors
 from kvsim.specs.hardware import Chip
 from kvsim.validate.instep import beside_chunk, in_steps
 from kvsim.validate.mixed import with_mixed
@@ -31,7 +32,7 @@ APART = "paged_decode"  # decodes by a kernel of their own, also beside a chunk
 
 def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
     """The curve of `plan` fitted to the rows that are not held out, with residuals of those that are."""
-    seen = rows.where(~rows.held)
+    seen = every = rows.where(~rows.held)
     if len(seen) > MOST_ROWS:
         seen = seen.where(np.random.default_rng(0).permutation(len(seen))[:MOST_ROWS])
     start = {
@@ -53,7 +54,13 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
 
     parameters, hot = build(solve(errors, np.log(np.array(list(start.values())))))
     held = rows.where(rows.held)
-    left_s = predicted(form(plan.form or plan.op)(**parameters), part, held, hot)
+    curve = form(plan.form or plan.op)(**parameters)
+    table = None
+    if plan.switches:
+        found = factors(plan.switches, every.shape, every.seconds / predicted(curve, part, every, hot))
+        table = Switches(bounds=[list(limits) for limits in plan.switches], factors=found)
+        curve = SwitchedCurve(curve, table.bounds, table.factors)
+    left_s = predicted(curve, part, held, hot)
     about = {
         "op": plan.op,
         "dtype": plan.dtype,
@@ -69,6 +76,7 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
         measured_on=plan.measured_on,
         fitted=plan.fitted,
         parameters=parameters,
+        switches=table,
         held_out=residuals(held, left_s),
         held_out_512=residuals_512(held, left_s),
         benchmark=hot,

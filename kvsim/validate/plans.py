@@ -64,6 +64,9 @@ MOST = {
     "tensor_share": 1.0,
     "few_share": 1.0,
     "many_share": 1.0,
+    "sustained_share": 1.0,
+    "kept_share": 1.0,
+    "output_share": 1.0,
     "memory_share": 0.95,
     "exposed": 1.0,
     "tail": 1.0,
@@ -74,6 +77,13 @@ MOST = {
 
 _AICONFIGURATOR = Origin("aiconfigurator 0.12.0 (PyPI)", "Apache-2.0")
 _SERVINGSIM = Origin("casys-kaist/LLMServingSim @ 5daddb2, Llama-3.1-8B, eager", "MIT")
+# Products of prompts: weights and outputs beyond L2, and the rate that the power limit sustains.
+_LARGE = {"kept_share": 0.3, "output_share": 0.7, "sustained_share": 0.75, "epilogue_bytes": 0.3}
+# cuBLAS takes kernels for vectors, and few columns or little k, by rules that it does not publish.
+_SWITCHES = ((1, 16, 256, 4400), (64, 256, 1024, 2048, 4096, 8192, 16384), (64, 256, 1024, 4096, 16384))
+# A decode reads its cache once; 128 rows need a group of more than 64 heads; what SMs take in is a term of its own, so
+# that L2's rate only has to be higher (64 bytes a clock are what one SM can load).
+_ONE_TOKEN: dict[str, float | int | bool] = {"kv_passes": 1.0, "launch_s_128": 1.2e-5, "l2_bytes_per_clock": 64.0}
 _ROTATED, _REUSED = Hot(copies=6, l2_share=0.9), Hot(copies=1, l2_share=0.9)
 # One prompt a row, 32 heads: too few CTAs to tell a CTA's start from the kernel's, or HBM from compute. The start is
 # that of the table's 128 short decodes beside a chunk, (174 - 10) us / 32 CTAs an SM - a block of keys; the others are
@@ -83,7 +93,7 @@ _ONE_PROMPT: dict[str, float | int | bool] = {"cta_s": 3.3e-6, "kv_passes": 1.5,
 PLANS = (
     Plan(
         "a100-sxm-80gb", "gemm", "bf16", "cuBLAS as vLLM 0.14 calls it", ("a100_sxm_gemm.csv.gz",), _AICONFIGURATOR,
-        benchmark=_ROTATED,
+        start=_LARGE, benchmark=_ROTATED,
     ),
     Plan(
         "a100-sxm-80gb", "attention_decode", "bf16", "FlashAttention-2 of vLLM 0.14",
@@ -95,7 +105,7 @@ PLANS = (
     ),
     Plan(
         "l40s", "gemm", "bf16", "cuBLAS as vLLM 0.24 calls it", ("l40s_gemm.csv.gz",), _AICONFIGURATOR,
-        benchmark=_ROTATED,
+        start=_LARGE, switches=_SWITCHES, benchmark=_ROTATED,
     ),
     Plan(
         "l40s", "gemm", "fp8", "CUTLASS of vLLM 0.24, with the cast of activations", ("l40s_gemm.csv.gz",),
@@ -107,8 +117,7 @@ PLANS = (
     ),
     Plan(
         "l40s", "attention_decode", "fp8", "FlashInfer of vLLM 0.24", ("l40s_attention_decode.csv.gz",),
-        _AICONFIGURATOR, form="packed_tiles", given={"kv_passes": 1.0, "launch_s_128": 1.2e-5, "l2_bytes_per_clock": 64.0},
-        benchmark=_REUSED,
+        _AICONFIGURATOR, form="packed_tiles", given=_ONE_TOKEN, benchmark=_REUSED,
     ),
     Plan(
         "l40s", "attention_prefill", "bf16", "FlashAttention-2 of vLLM 0.24", ("l40s_attention_prefill.csv.gz",),

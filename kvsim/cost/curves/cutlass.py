@@ -1,4 +1,4 @@
-"""Seconds of vLLM's CUTLASS fp8 products on sm89: the tile that its table gives for m and n, after a cast of activations.
+"""Seconds of vLLM's CUTLASS fp8 products on sm89: the tile that its table gives for m and n, after the cast.
 
 The table is that of csrc/quantization/w8a8/cutlass/scaled_mm_c2x_sm89_fp8_dispatch.cuh (vLLM, Apache-2.0). Kernels are
 data-parallel: k is never split (scaled_mm_c2x.cuh, one batch). Shared memory lets one CTA, or two, on an SM.

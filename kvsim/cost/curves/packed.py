@@ -1,8 +1,8 @@
 """Seconds of FlashInfer's paged attention: query tokens of a kv head's whole group packed into tiles, keys split.
 
-Of FlashInfer's FA2 template and its planner (include/flashinfer/attention/scheduler.cuh and utils.cuh, Apache-2.0): rows
-of a tile by the packed length of a sequence's queries, and the shortest chunks of keys with which the tiles of the batch
-still fit the SMs' slots. vLLM takes the same kernels for decodes, which are prompts of one token.
+Of FlashInfer's FA2 template and its planner (include/flashinfer/attention/scheduler.cuh and utils.cuh, Apache-2.0):
+rows of a tile by the packed length of a sequence's queries, and the shortest chunks of keys with which the tiles of the
+batch still fit the SMs' slots. vLLM takes the same kernels for decodes, which are prompts of one token.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from kvsim.cost.curves import Floats, Shape, bodies
 from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
-TILES = (16, 64, 128)  # rows; the largest that packed queries more than half fill, or a quarter of 64
+TILES = (16, 64, 128)  # rows: the smallest that holds all packed queries of a sequence, else the largest
 SLOTS = 2  # CTAs of an SM
 PAGE, LEAST_PAGES = 64, 2  # tokens of a page of the cache; pages of the shortest chunk of keys, 128 tokens
 KEYS = 64  # of a block that a CTA loads at once
@@ -56,7 +56,7 @@ class PackedTileCurve:
     l2_bytes_per_clock: float
 
     def seconds(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> Floats:
-        """Seconds of one layer. Shape: batch, new and past or context, heads, kv_heads, head_dim, dtype (of the cache)."""
+        """Seconds of one layer. Shape: batch, new and past or context, heads, kv_heads, head_dim, cache dtype."""
         latency, compute, loads, memory, serial = self._work(chip, shape, hot)
         return latency + bodies([bodies([compute, loads, memory], self.exposed), serial], self.tail)
 
@@ -68,7 +68,7 @@ class PackedTileCurve:
     def _work(self, chip: Chip, shape: Shape, hot: Floats | float) -> tuple[Floats, Floats, Floats, Floats, Floats]:
         """Latency, compute, loads, HBM traffic, the longest tile alone."""
         if "context" in shape:
-            new, past = np.float64(1), np.asarray(shape["context"], np.float64) - 1
+            new, past = np.ones(()), np.asarray(shape["context"], np.float64) - 1
         else:
             new, past = (np.asarray(shape[name], np.float64) for name in ("new", "past"))
         batch, heads, kv_heads = (np.asarray(shape[name], np.float64) for name in ("batch", "heads", "kv_heads"))
@@ -86,13 +86,19 @@ class PackedTileCurve:
         sm_bytes_per_s = self.load_bytes_per_clock * chip.clock
         loads = np.ceil(ctas / sms) * np.minimum(keys, blocks * KEYS) * row_bytes / sm_bytes_per_s
         block_s = np.where(rows == TILES[0], self.block_s, self.wide_block_s)
-        serial = np.ceil((past + new) / parts / KEYS) * block_s * np.where(rows == TILES[0], np.ceil(ctas / (SLOTS * sms)), 1)
+        serial = (
+            np.ceil((past + new) / parts / KEYS)
+            * block_s
+            * np.where(rows == TILES[0], np.ceil(ctas / (SLOTS * sms)), 1)
+        )
         moved = batch * ((past + new) * kv_heads * row_bytes * self.kv_passes + new * heads * (2 * ELEMENT_BYTES * dim))
         memory = moved * (1 - hot) / (self.memory_share * chip.memory.bandwidth)
         memory = memory + moved * hot / (self.l2_bytes_per_clock * chip.clock * sms)
         states = batch * new * heads * parts
         merge = self.merge_s + states * (self.state_s / sms)
-        start = np.where(rows == TILES[0], self.launch_s, np.where(rows == TILES[1], self.launch_s_64, self.launch_s_128))
+        start = np.where(
+            rows == TILES[0], self.launch_s, np.where(rows == TILES[1], self.launch_s_64, self.launch_s_128)
+        )
         latency = start + self.cta_s * np.maximum(1, ctas / sms) + np.where(parts > 1, merge, 0)
         return latency, compute, loads, memory, serial
 
@@ -104,7 +110,7 @@ def tile_rows(packed: Floats) -> Floats:
 
 
 def chunks(tiles: Floats, context: Floats, slots: int, kv_heads: Floats) -> Floats:
-    """Chunks of each sequence's keys: the shortest of whole pages for which `tiles` of a batch fit `slots` over kv heads."""
+    """Chunks of each sequence's keys: the shortest with which all `tiles` of a batch, for all kv heads, fit `slots`."""
     most = np.maximum(np.floor(slots / kv_heads) // tiles, 1)
     pages = np.ceil(context / PAGE)
     each = np.maximum(np.ceil(pages / most), LEAST_PAGES)
