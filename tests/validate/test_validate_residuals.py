@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kvsim.validate.compare import Comparison, comparisons, lent, names
+from kvsim.validate.compare import Comparison, comparisons, names
+from kvsim.validate.leftout import lent
 from kvsim.validate.published import folder
 from kvsim.validate.wholesteps import whole_steps
 
