@@ -20,7 +20,7 @@ CURVES = {  # a class of Ops has a form of its own name, other kernels have thei
     "attention_prefill": "prefill.PrefillCurve",
     "query_tiles": "queries.QueryTileCurve",
     "paired_tiles": "pairs.PairedTileCurve",
-    "packed_tiles": "packed.PackedTileCurve",
+    "packed_tiles": "flashinfer.PackedTileCurve",
     "column_sums": "sums.ColumnSumsCurve",
     "all_reduce": "all_reduce.AllReduceCurve",
     "copy": "copy.CopyCurve",

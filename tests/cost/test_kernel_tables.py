@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvsim import find
-from kvsim.cost.curves import cutlass, packed
+from kvsim.cost.curves import cutlass, flashinfer
 from kvsim.cost.curves.switches import SwitchedCurve, classes, factors
 from kvsim.specs.hardware import Chip
 
@@ -65,13 +65,13 @@ def test_a_row_more_takes_another_kernel() -> None:
     ("new", "group", "rows"), [(1, 1, 16), (1, 16, 16), (1, 32, 64), (4, 16, 64), (16, 8, 128), (65, 1, 128)]
 )
 def test_rows_of_a_tile_hold_a_groups_queries(new: int, group: int, rows: int) -> None:
-    assert packed.tile_rows(np.float64(new * group)) == rows
+    assert flashinfer.tile_rows(np.float64(new * group)) == rows
 
 
 def reference_chunks(tiles: int, context: int, slots: int, kv_heads: int) -> int:
     """FlashInfer's binary search over the size of a chunk, as a linear one."""
-    most, pages = slots // kv_heads, -(-context // packed.PAGE)
-    size = packed.LEAST_PAGES
+    most, pages = slots // kv_heads, -(-context // flashinfer.PAGE)
+    size = flashinfer.LEAST_PAGES
     while size < pages and tiles * -(-pages // size) > most:
         size += 1
     return -(-pages // size)
@@ -79,7 +79,7 @@ def reference_chunks(tiles: int, context: int, slots: int, kv_heads: int) -> int
 
 @given(st.integers(1, 400), st.integers(1, 200_000), st.sampled_from([216, 284]), st.sampled_from([1, 2, 4, 8, 32]))
 def test_chunks_are_those_of_the_planner(tiles: int, context: int, slots: int, kv_heads: int) -> None:
-    found = packed.chunks(np.float64(tiles), np.float64(context), slots, np.float64(kv_heads))
+    found = flashinfer.chunks(np.float64(tiles), np.float64(context), slots, np.float64(kv_heads))
     assert found == reference_chunks(tiles, context, slots, kv_heads)
 
 
