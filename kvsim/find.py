@@ -131,6 +131,20 @@ def calibrated(name: str) -> Calibrated:
     return Calibrated(found)
 
 
+def check_kernels(words: str) -> None:
+    """Refuse words (by commas) that are in the name of no kernel that was measured on any machine.
+
+    Raises:
+        UserError: there is one.
+    """
+    several = list(filter(None, map(str.strip, words.split(","))))
+    parts = names("hardware/calibration") if several else []
+    known = {one.kernel for name in parts for one in calibrated(name).calibration.curves}
+    for word in several:
+        if not any(word in kernel for kernel in known):
+            raise unknown("kernel", word, known)
+
+
 def _curves(named: Any) -> Calibrated:
     """Of a chip or link that a system names; of one that it describes itself, nothing."""
     return calibrated(named) if isinstance(named, str) and "/" not in named else NOTHING
@@ -162,7 +176,7 @@ def machine(name: str) -> Machine:
         price_usd_per_h=system.price + _devices_usd_per_h(devices) / (system.chips * times),
         curves=_curves(system.chip),
         peer_curves=tuple(_curves(link) for link in system.peer_links),
-        host_curves=_curves(system.host_link),
+        host_curves=_curves(system.host_link).beside(system.host if isinstance(system.host, str) else ""),
         chip_to=system.chip_to,
         switches=tuple(
             Node(key, _part("link", one.link, Link, "hardware/links"), one.to) for key, one in system.switches.items()

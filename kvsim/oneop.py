@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kvsim import find
-from kvsim.cost import kernels
+from kvsim.cost import kernels, policykernels
 from kvsim.cost.op import D2H, H2D, NIC, Num, Op
 from kvsim.cost.rates import Rates
 from kvsim.cost.source import DATASHEET
@@ -96,7 +96,7 @@ COPY_WAYS = {  # over the host link, by the kernel or call that was measured
     "gather": "a kernel over mapped memory",
 }
 COPY_LANES = (H2D, D2H, "nvme_read", "nvme_write", "cxl", NIC)
-KINDS: dict[str, Callable[..., Op]] = {
+_OWN: dict[str, Callable[..., Op]] = {
     "gemm": _gemm,
     "grouped_gemm": _grouped_gemm,
     "attention_prefill": _attention_prefill,
@@ -104,20 +104,23 @@ KINDS: dict[str, Callable[..., Op]] = {
     "copy": _copy,
     "all_reduce": _all_reduce,
 }
+KINDS = _OWN | policykernels.KINDS
 
 
 _TEXTS = ("dtype", "kv_dtype", "lane", "way")
 _MOST = 1e18
 
 
-def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
+def op(kind: str, *, hw: str, kernels: str = "", **shape: Any) -> OneOp:
     """One Op on one chip of `hw` (all_reduce: on `gpus` chips of it).
 
     Args:
         kind: gemm (m n k dtype), grouped_gemm (rows used n k dtype), attention_decode (batch context heads kv_heads
             head_dim kv_dtype; longest of rows whose mean is context), attention_prefill (batch new past heads kv_heads
             head_dim), copy (lane bytes, over the host link also way pieces, of a drive request_bytes queue_depth),
-            all_reduce (bytes gpus), load (context model tier policy level).
+            all_reduce (bytes gpus), load (context model tier policy level); of policies' kernels packed_decode, pack,
+            compaction, gathered_decode, mla_decode, lowrank_decode, shared_prefix_decode.
+        kernels: words, by commas; of several kernels of a class one whose name holds a word prices it.
         shape: its arguments: positive numbers, or arrays of one shape.
 
     Raises:
@@ -142,7 +145,8 @@ def op(kind: str, *, hw: str, **shape: Any) -> OneOp:
         np.broadcast_shapes(*(np.shape(value) for value in figures.values()))
     except ValueError:
         raise UserError(f"op {kind}: lists must be of one length") from None
-    machine = find.machine(hw)
+    find.check_kernels(kernels)
+    machine = find.machine(hw).preferring(kernels)
     gpus = figures.get("gpus", 1)
     if np.ndim(gpus) or (kind == "all_reduce" and (gpus < 2 or gpus > machine.chips or gpus != int(gpus))):
         raise UserError(

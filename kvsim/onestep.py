@@ -14,6 +14,7 @@ from kvsim.cost.overheads import NONE, Overheads, launches, step_terms
 from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
+from kvsim.specs.hardware import Machine
 from kvsim.traits.layout import Ints, Layout
 from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
@@ -99,6 +100,7 @@ def step(
     block_tokens: int = 16,
     weight_dtype: str = "",
     serving: str = "",
+    machine: Machine | None = None,
 ) -> Step:
     """One step of one replica.
 
@@ -109,6 +111,7 @@ def step(
         batch, context, generated: whole numbers, or integer arrays of one shape: seconds and Ops are then arrays.
         tp: chips that share the model; 0 for all of the system.
         serving: a preset whose engine the step is one of: `engine_terms` then says what it costs beyond its Ops.
+        machine: that which `hw` names, if it is to be another than the file's: with other curves, say.
 
     Raises:
         UserError: an unknown name, a figure out of range, an array with `serving`.
@@ -117,16 +120,15 @@ def step(
         raise UserError("phase session is no single step: kvsim.session has its costs")
     if phase not in PHASES:
         raise UserError(f"phase must be one of {', '.join(PHASES)}, but got {phase!r}")
-    machine = find.machine(hw)
-    tp = tp or machine.chips
-    if tp > machine.chips:
+    overheads, words = _of(serving) if serving else (NONE, "")
+    machine = (machine or find.machine(hw)).preferring(words)
+    if (tp := tp or machine.chips) > machine.chips:
         raise UserError(f"tp: {machine.name} has {machine.chips} chips, but got {tp}")
     spec = find.model(model)
     if weight_dtype:
         spec = spec.model_copy(update={"dtype": weight_dtype})
-    layout = Layout(named_policy(policy, fidelity), spec, tp, block_tokens)
+    layout, rates = Layout(named_policy(policy, fidelity), spec, tp, block_tokens), Rates.of(machine, tp)
     sequences, tokens = _count("batch", batch), _count("context", context)
-    rates = Rates.of(machine, tp)
     beside: list[Op] = []
     if phase == "prefill":
         others = _prefill(layout, sequences, tokens, 0, whole=True)
@@ -157,7 +159,6 @@ def step(
         beside = _beside(layout, sequences, rows)
         if layout.offloaded:
             others += cacheops.link_ops(layout, fetched, returned)
-    overheads = _overheads(serving)
     if overheads.joins_past and phase == "mixed":
         others += [
             cacheops.joined_past(layout, part, cacheops.pairs(extra, before, seen)[1])
@@ -183,12 +184,11 @@ def step(
     return replace(found, serving=serving, engine_terms=terms)
 
 
-def _overheads(serving: str) -> Overheads:
-    if not serving:
-        return NONE
+def _of(serving: str) -> tuple[Overheads, str]:
+    """What a preset adds to a step, and words of its kernels."""
     from kvsim.replay import serving_preset
 
-    return serving_preset(serving).overheads
+    return (one := serving_preset(serving)).overheads, one.kernels
 
 
 def _dense(layout: Layout, decodes: Num, new: Num, rows: Num, overheads: Overheads) -> list[Op]:

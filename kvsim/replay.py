@@ -198,6 +198,7 @@ def serving_preset(name: str, settings: Mapping[str, Any] | None = None) -> Serv
         if key not in fields:
             raise unknown("setting", key, fields, where)
         values[key] = _setting(value, hints[key], f"{where}: {key}")
+    find.check_kernels(values.get("kernels", ""))
     try:
         preset: Serving = kind(**values)
     except ValueError as error:

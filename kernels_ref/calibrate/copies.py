@@ -1,5 +1,6 @@
 """Copies between host and GPU: by size, memory and direction, in pieces, both ways at once, beside a running kernel."""
 
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from kernels_ref.calibrate.rig import Rig
 from kernels_ref.calibrate.timer import QUEUED_CYCLES, capture
 
 COLUMNS = ("lane", "memory", "pattern", "bytes", "pieces", "beside")
-EXTRA = ("issue_s", "kernel_slowdown")
+EXTRA = ("issue_s", "kernel_slowdown", "low_s", "high_s")
 BUDGET_S = 28.0
 
 LANES = ("h2d", "d2h")
@@ -23,6 +24,7 @@ PIECES = tuple((piece, count) for piece in (256, 1024, 4096, 16384, 65536) for c
 TARGET_S, REPEATS = 2e-3, 5
 ISSUE_CYCLES = 40_000  # about 20 us: more than the host takes to issue a copy
 TRIES, AGREE = 4, 0.03
+VISITS, STEADY = 15, 3  # pageable copies: rounds over all sizes, and copies timed in each
 BESIDE_S = 30e-3
 QUEUED_PIECES = 192  # a longer queue than the driver keeps would make the host wait
 
@@ -52,9 +54,9 @@ def _point(lane: str, memory: str, pattern: str, size: int, pieces: int, beside:
     return Point(cells, measure=partial(measure, cells))
 
 
-def buffers(rig: Rig, size: int, lane: str, pinned: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    """(target, source) of random bytes, one on the host."""
-    host, device = _memory("cpu", pinned)[:size], _memory(rig.device)[:size]
+def buffers(rig: Rig, size: int, lane: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(target, source) of random bytes, one of them pinned on the host."""
+    host, device = _memory("cpu", True)[:size], _memory(rig.device)[:size]
     return (device, host) if lane == "h2d" else (host, device)
 
 
@@ -115,22 +117,36 @@ def _copy(to: torch.Tensor, source: torch.Tensor, _: int) -> object:
 
 
 def pageable(cells: dict, rig: Rig) -> Measured:
-    """From the call to its end, seen from the host: the driver stages it through pinned memory of its own."""
-    to, source = buffers(rig, cells["bytes"], cells["lane"], pinned=False)
-    few = 3 if cells["bytes"] > 32 << 20 else 9
+    """From the call to its end, seen from the host: the driver stages it through pinned memory of its own.
 
-    def once() -> float:
-        found = []
-        for _ in range(few):
-            torch.cuda.synchronize()
-            begun = time.perf_counter()
+    What a host's processor does besides changes from second to second, and lasts: a median of visits that lie apart,
+    with the tenth and the ninetieth percentile of them.
+    """
+    found = _visited(rig.device, cells["lane"])[cells["bytes"]]
+    mean, deciles = statistics.median(found), statistics.quantiles(found, n=10)
+    noise = abs(statistics.median(found[::2]) - statistics.median(found[1::2])) / mean
+    return Measured(mean, noise, extra={"low_s": deciles[0], "high_s": deciles[-1]})
+
+
+@cache
+def _visited(device: str, lane: str) -> dict[int, list[float]]:
+    """Seconds of a pageable copy of each of SIZES, a figure for each round over all of them in a new order."""
+    draw, found = random.Random(0), {size: [] for size in SIZES}
+    for _ in range(VISITS):
+        for size in draw.sample(SIZES, len(SIZES)):
+            host, chip = _memory("cpu")[:size], _memory(device)[:size]
+            to, source = (chip, host) if lane == "h2d" else (host, chip)
             to.copy_(source)
-            torch.cuda.synchronize()
-            found.append(time.perf_counter() - begun)
-        return statistics.median(found)
+            found[size].append(statistics.median(_called(to, source) for _ in range(1 if size > 32 << 20 else STEADY)))
+    return found
 
-    once()
-    return twice(once)
+
+def _called(to: torch.Tensor, source: torch.Tensor) -> float:
+    torch.cuda.synchronize()
+    begun = time.perf_counter()
+    to.copy_(source)
+    torch.cuda.synchronize()
+    return time.perf_counter() - begun
 
 
 def pages(cells: dict, rig: Rig) -> Measured:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 import platform
 import shlex
 import sys
@@ -13,7 +14,7 @@ import torch
 from kernels_ref.calibrate.point import Cell, Measured, Point
 
 MEASURED = ("seconds", "noise", "clock_mhz", "power_w")
-ORIGIN = ("device", "driver", "torch", "triton", "version", "command")
+ORIGIN = ("device", "host", "driver", "torch", "triton", "version", "command")
 
 
 class Table:
@@ -64,12 +65,24 @@ def origin(driver: str) -> dict[str, str]:
     words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
     return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "host": host(),
         "driver": driver,
         "torch": torch.__version__,
         "triton": triton.__version__,
         "version": sources(),
         "command": shlex.join(["python -m kernels_ref.calibrate", *words]).replace("'", ""),
     }
+
+
+def host() -> str:
+    """The host's processor as it names itself, its CPUs, and six digits that tell one host from another."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
+    known = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    known = {key.strip(): value.strip() for key, value in known.items()}
+    kind = "/".join(known.get(key, "?") for key in ("cpu family", "model", "stepping"))
+    board = str(torch.cuda.get_device_properties(0).uuid) if torch.cuda.is_available() else platform.node()
+    told = hashlib.sha256(board.encode()).hexdigest()[:6]
+    return f"{known.get('model name', platform.processor() or 'cpu')} {kind}; {os.cpu_count()} CPUs; {told}"
 
 
 def sources() -> str:

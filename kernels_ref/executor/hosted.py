@@ -22,8 +22,15 @@ from kernels_ref.executor.runs import RunPages, runs_of
 Copy = tuple[int, int, int]  # (first page of the buffer, first page of the pool, pages)
 
 
+SPARE_BYTES = 4e9  # of host memory at most, for places that keep a growing sequence in one piece
+
+
 class Hosted(InPages):
-    """`pages` pages in host memory, [units, pages, 2, heads, page, dim] a layer: a unit's pages are neighbours."""
+    """`pages` pages in host memory, [units, places, 2, heads, page, dim] a layer: a unit's pages are neighbours.
+
+    HeadInfer gives a sequence one buffer, which is one copy a unit. Pages come and go; with up to three places for
+    each, a sequence finds the one after its last free.
+    """
 
     graphed = False  # what a step copies, and from where, is its own
 
@@ -31,11 +38,11 @@ class Hosted(InPages):
         super().__init__(decoder, page, pages, widths)
         shape = self.shape
         self.heads, self.units = heads, shape.kv_heads // heads
-        self.pool = RunPages(pages)
-        size = (self.units, pages, 2, heads, page, shape.dim)
+        self.page_bytes = self.units * shape.layers * 2 * heads * page * shape.dim * shape.dtype.itemsize
+        self.pool = RunPages(pages, pages + min(2 * pages, int(SPARE_BYTES) // self.page_bytes))
+        size = (self.units, self.pool.places, 2, heads, page, shape.dim)
         pinned = self.device.type == "cuda"
         self.host = [torch.empty(size, dtype=shape.dtype, pin_memory=pinned) for _ in range(shape.layers)]
-        self.page_bytes = sum(x.nbytes for x in self.host) // pages
         self.lanes = Lanes(self.device, buffers)
         self._buffers: list[torch.Tensor] = []
         self._new: torch.Tensor | None = None

@@ -6,12 +6,15 @@ Name = tuple[int, int]  # (id of a run of blocks, block in it)
 
 
 class Pages:
-    """Page numbers 0 .. count - 1. Names follow the engine's prefix cache, which alone decides what is given up."""
+    """`count` pages at `places` places, numbered from 0: where there are more, a page can choose its neighbours.
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._free = list(range(count - 1, -1, -1))
-        self._users = [0] * count
+    Names follow the engine's prefix cache, which alone decides what is given up.
+    """
+
+    def __init__(self, count: int, places: int = 0) -> None:
+        self.count, self.places = count, max(count, places)
+        self._free = list(range(self.places - 1, -1, -1))
+        self._users = [0] * self.places
         self._named: dict[Name, int] = {}
         self._name: dict[int, Name] = {}
         self.cached: Callable[[int], int] = lambda _: 0  # blocks of an id that the engine's cache still has
@@ -19,7 +22,12 @@ class Pages:
     @property
     def held(self) -> int:
         """Pages that sequences hold, each counted once."""
-        return self.count - len(self._free) - len(self.idle)
+        return self.places - len(self._free) - len(self.idle)
+
+    @property
+    def left(self) -> int:
+        """Pages that may still be taken."""
+        return len(self._free) - (self.places - self.count)
 
     @property
     def idle(self) -> list[int]:
@@ -36,12 +44,10 @@ class Pages:
 
     def reserve(self, many: int) -> None:
         """See that so many are free; raises RuntimeError as `take` does."""
-        if many > len(self._free):
+        if many > self.left:
             self._forget()
-        if many > len(self._free):
-            raise RuntimeError(
-                f"{many} pages wanted, {len(self._free)} of {self.count} free: the engine's count is off"
-            )
+        if many > self.left:
+            raise RuntimeError(f"{many} pages wanted, {self.left} of {self.count} free: the engine's count is off")
 
     def share(self, names: Iterable[Name]) -> list[int]:
         """The pages of these names, as far as each follows the last, held once more."""

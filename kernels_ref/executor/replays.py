@@ -1,8 +1,8 @@
 """`python -m kernels_ref.executor.replays --out DIR`: whole replays on the GPU at hand, timed by the steps it runs.
 
 Each goes to a folder of its own, in the layout of `kvsim.validate.replaylog`, from which it can be simulated again; its
-steps also say whether a graph ran them, in how many rows, and what the host took. While a replay runs, its steps so far
-are in `steps.partial.csv`. Simulated time between requests costs nothing.
+steps also say whether a graph ran them, in how many rows, whether the host paced them, and what it took. While a
+replay runs, its steps so far are in `steps.partial.csv`. Simulated time between requests costs nothing.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from kvsim.engine.simulate import Simulation
 from kvsim.replay import Report, run
 from kvsim.validate.replaylog import STEP_COLUMNS, STEPS, Recorder, write_replay
 
-MORE_COLUMNS = ("rows", "graphed", "wall_s", "predicted_s")
+MORE_COLUMNS = ("rows", "graphed", "paced", "wall_s", "predicted_s")
 
 
 class TimeIsUp(RuntimeError):
@@ -61,7 +61,7 @@ class Log:
         """Keep its figures beside what the recorder keeps."""
         assert isinstance(span, ExecutedSpan)
         ran, step = self._ran, span.step
-        row = (self._rows, int(ran.graphed), f"{ran.wall_s:.6g}", f"{span.predicted_s:.6g}")
+        row = (self._rows, int(ran.graphed), int(ran.paced), f"{ran.wall_s:.6g}", f"{span.predicted_s:.6g}")
         self.more.append(row)
         new = sum(seq.chunk for seq in step.chunks)
         known = {"number": step.number, "seconds": f"{span.executed.seconds:.6g}", "decodes": len(step.decoding)}
@@ -123,7 +123,7 @@ def _write_steps(path: Path, rows: Sequence[tuple[Any, ...]], more: Sequence[tup
 
 def _row(replay: Replay, report: Report, executor: TorchExecutor, log: Log, wall_s: float) -> dict[str, object]:
     figures, counters = report.figures, report.simulation.replicas[0].counters
-    predicted = sum(float(row[3]) for row in log.more)
+    predicted = sum(float(row[-1]) for row in log.more)
     return {
         "replay": replay.name,
         "policy": replay.policy,

@@ -1,7 +1,7 @@
 """Runs one step's batch on the device and times it: captured in a CUDA graph where it only decodes, else as it is.
 
 The GPU's time is wanted, without what the host takes to launch a short step kernel by kernel: the GPU is kept waiting
-before the first event while the host runs ahead. What the host took is in `wall_s`.
+before the first event until the host is through (`kernels_ref.executor.gate`). What the host took is in `wall_s`.
 """
 
 import sys
@@ -17,16 +17,21 @@ import torch
 from kernels_ref.executor.batch import Batch, Staging
 from kernels_ref.executor.cache import Cache
 from kernels_ref.executor.decoder import Decoder
+from kernels_ref.executor.gate import Gate
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a step took: `gpu_s` between two events around its work, `wall_s` until its tokens were on the host."""
+    """What a step took: `gpu_s` between two events around its work, `wall_s` until its tokens were on the host.
+
+    `paced`: the GPU began before the host was through, so that `gpu_s` may be the host's.
+    """
 
     tokens: list[int]
     gpu_s: float
     wall_s: float
     graphed: bool
+    paced: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,7 @@ class Captured:
 
 T = TypeVar("T")
 MOST_FAILURES = 3  # captures that fail in a row before no more are tried
-SHORT_TOKENS = 1500  # steps up to so many rows are over before the host has launched them
-MOST_AHEAD_S = 0.25
-CYCLES_PER_S = 1.9e9  # of a GPU's clock, about
+SHORT_TOKENS = 1600  # steps up to so many rows are over before the host has launched them
 
 
 class Runner:
@@ -56,7 +59,7 @@ class Runner:
         self._graphs: dict[tuple[int, ...], Captured | None] = {}
         self._anchor: torch.cuda.CUDAGraph | None = None  # graphs share its memory, which is gone once none has it
         self._failures = 0  # captures that failed in a row
-        self._issue_s = 0.05  # what the host takes to launch a step kernel by kernel, of late
+        self._gate = Gate() if self.gpu else None
         self._compiled: set[tuple[int, int, int]] = set()
         self._side: torch.cuda.Stream | None = None
         self.capture_s = 0.0
@@ -79,9 +82,10 @@ class Runner:
         count = self.staging.place(batch)
         rows = self._rows(batch) if captured is None else None
         clock = _events() if self.gpu else _host_clock()
-        if self.gpu and captured is None and batch.tokens <= SHORT_TOKENS:
-            torch.cuda._sleep(int(CYCLES_PER_S * min(MOST_AHEAD_S, 1.6 * self._issue_s)))
-        issued = time.perf_counter()
+        slow = batch.frozen or (captured is None and batch.tokens <= SHORT_TOKENS)
+        gate = self._gate if slow else None
+        if gate:
+            gate.close()
         clock[0]()
         for move in batch.moves:
             move()
@@ -94,12 +98,13 @@ class Runner:
         else:
             found = self.staging.device[:0]
         clock[1]()
-        if captured is None and batch.tokens <= SHORT_TOKENS:
-            self._issue_s = max(time.perf_counter() - issued, 0.9 * self._issue_s)
+        if gate:
+            gate.open()
         tokens = found[: len(batch.emitting)].tolist()
         gpu_s = clock[2]()
         batch.moves.clear()
-        return Ran(tokens, gpu_s, time.perf_counter() - begun, captured is not None)
+        paced = gate is not None and not gate.held
+        return Ran(tokens, gpu_s, time.perf_counter() - begun, captured is not None, paced)
 
     def series(self, batch: Batch, times: int) -> list[float]:
         """GPU seconds of a batch run `times` times back to back: what the host needs to launch it shows once only."""
@@ -202,6 +207,8 @@ class Runner:
         if self._anchor is None:
             self._anchor, _ = _record(side, None, lambda: torch.zeros(1, device=self.decoder.device))
         graph, (tokens, _) = _record(side, self._anchor.pool(), lambda: self.decoder.next_tokens(ids, self.cache, rows))
+        if batch.frozen:  # it runs once: that would count how long a new graph takes to get to the GPU
+            graph.replay()
         torch.cuda.synchronize()
         return Captured(graph, tokens, rows)
 

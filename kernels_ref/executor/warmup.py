@@ -3,13 +3,16 @@
 from collections.abc import Sequence as Several
 
 import torch
+from torch.nn.functional import linear
 
 from kernels_ref.executor.cache import Cache
+from kernels_ref.executor.decoder import Decoder
 from kernels_ref.executor.runner import Runner
 from kvsim.engine.executor import Step
 from kvsim.engine.scheduler import Plan
 from kvsim.engine.sequence import Sequence
 
+EMITTING = 256  # rows at most that go through the head
 Decodes = tuple[int, int, int]  # (sequences, context after the step, prompt)
 Chunk = tuple[int, int]  # (new tokens, past tokens)
 
@@ -48,8 +51,21 @@ def step_of(decodes: Several[Decodes], reads: Several[Chunk], cache: Cache) -> S
     return Step(0, 0.0, False, plan, tuple(decoding), tuple(chunks), 0, (), ())
 
 
+def load_products(decoder: Decoder, rows: Several[int]) -> None:
+    """Runs one layer's products and the head's for so many rows: cuBLAS loads each of its kernels when it first takes
+    it, for which the host waits until the GPU is idle."""
+    layer, head = decoder.weights.layers[0], decoder.weights.head
+    products = [(layer.qkv, layer.qkv_bias), (layer.o, None), (layer.gate_up, None), (layer.down, None), (head, None)]
+    for weight, bias in products:
+        x = torch.zeros(max(rows), weight.shape[1], dtype=weight.dtype, device=weight.device)
+        for count in rows if weight is not head else [count for count in rows if count <= EMITTING]:
+            linear(x[:count], weight, bias)
+
+
 def warm_up(runner: Runner, room_tokens: int, budget_tokens: int, longest: int) -> None:
-    """Runs prompts of several lengths, alone and beside decodes, as far as `room_tokens` allow."""
+    """Loads products' kernels, then runs prompts of several lengths, alone and beside decodes, as far as `room_tokens`
+    allow."""
+    load_products(runner.decoder, range(1, budget_tokens + 1, 3))
     most = min(budget_tokens, longest - 1, room_tokens // 2)
     past = max(0, min(longest - most - 1, room_tokens // 2 - most))
     text = words(longest + most + 1, runner.decoder.shape.vocab)

@@ -5,6 +5,7 @@ Chunk features, for one layer kind: new tokens, query-key pairs of one head, pas
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def decode_ops(layout: Layout, kind: LayerKind, sums: Decode, beside_chunk: bool
     read = _on_chip(layout, kind, sums)
     flops = read.tokens * (geo.decode_flops * geo.query_heads / heads)
     flops = flops + read.rebuilt * policy.basis.of_kind(kind).rebuild_flops(geo)
-    shape = _shape(geo, sums.sequences, 0.0)
+    shape = _shape(geo, sums.sequences, 0.0) | _own_kernel(layout, kind, sums.sequences)
     if policy.quantizer.instructions or policy.basis.instructions:
         shape["dequantizes"] = True
     elif beside_chunk:
@@ -118,11 +119,24 @@ def end_ops(layout: Layout, prompt: Num) -> list[Op]:
     return [op for op in ops if np.ndim(op.count) or op.count]
 
 
-def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Num | bool]:
-    """What coefficients of attention take; a latent cache has kernels of its own, of which none was measured."""
+def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Any]:
+    """What coefficients of attention take; a latent cache has kernels of its own."""
     if geo.model.latent:
         return {}
-    return {"queries": queries * geo.query_heads, "keys": keys, "head_dim": geo.key_dim}
+    rows = {"queries": queries * geo.query_heads, "kv_queries": queries * geo.kv_heads}
+    return {**rows, "keys": keys, "head_dim": geo.key_dim}
+
+
+def _own_kernel(layout: Layout, kind: LayerKind, queries: Num) -> dict[str, Any]:
+    """The kernel that reads such a cache as it lies, where rows keep the model's channels: KIVI's codes, latents."""
+    geo, quantizer, basis = layout.geo, layout.policy.quantizer, layout.policy.basis.of_kind(kind)
+    widths = basis.key_dim(geo.key_dim), basis.value_dim(geo.value_dim)
+    if basis.instructions or basis.rebuild_flops(geo) or widths != (geo.key_dim, geo.value_dim):
+        return {}
+    if geo.model.latent:
+        own = {"queries": queries * geo.query_heads, "keys": 0.0, "latent": True, "own": ("mla_decode", "bf16")}
+        return {} if quantizer.bits != 16 else own
+    return {"own": ("packed_decode", f"int{quantizer.packed}")} if quantizer.packed else {}
 
 
 def cache_write(layout: Layout, kind: LayerKind, new: Num) -> Op:

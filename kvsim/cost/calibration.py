@@ -1,6 +1,7 @@
 """Curves fitted to measurements of a chip or a link, as `hardware/calibration/*.yaml` holds them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -17,19 +18,29 @@ CURVES = {  # a class of Ops has a form of its own name, other kernels have thei
     "attention_decode": "decode.DecodeCurve",
     "paged_decode": "paged.PagedDecodeCurve",
     "ragged_decode": "ragged.RaggedDecodeCurve",
+    "balanced_decode": "balanced.BalancedDecodeCurve",
     "attention_prefill": "prefill.PrefillCurve",
     "query_tiles": "queries.QueryTileCurve",
     "paired_tiles": "pairs.PairedTileCurve",
-    "packed_tiles": "flashinfer.PackedTileCurve",
+    "flashinfer": "flashinfer.FlashInferCurve",
+    "packed_tiles": "packgqa.PackedTileCurve",
     "column_sums": "sums.ColumnSumsCurve",
+    "packed_decode": "packed.PackedDecodeCurve",
+    "pack": "movers.PackCurve",
+    "compaction": "movers.CompactionCurve",
+    "gathered_decode": "gathered.GatheredDecodeCurve",
+    "mla_decode": "latent.MlaDecodeCurve",
+    "lowrank_decode": "latent.LowRankDecodeCurve",
+    "shared_prefix_decode": "shared.SharedPrefixCurve",
     "all_reduce": "all_reduce.AllReduceCurve",
+    "custom_all_reduce": "custom_all_reduce.CustomAllReduceCurve",
     "copy": "copy.CopyCurve",
     "elementwise": "passes.PassCurve",
 }
 BESIDE_CHUNK = "attention_beside_chunk"  # decodes in a step that also reads prompts, by the prompts' kernel
 # More than the lender's, where a chip borrows a relative's curve: what Hopper's two chips showed, each by the other's.
 BORROWED_ERROR = 0.08
-BORROWED_ERRORS = {("attention_decode", "fp8"): 0.10}  # unpacking bounds it on the H200 sooner
+BORROWED_ERRORS = {"packed_decode": 0.10}  # unpacking bounds it on the H200, pages of the cache on the H100
 
 
 def form(name: str) -> type[Any]:
@@ -39,9 +50,9 @@ def form(name: str) -> type[Any]:
     return found
 
 
-def borrowed_error(op: str, dtype: str) -> float:
+def borrowed_error(op: str) -> float:
     """What a relative's curve adds to its error, in the median."""
-    return BORROWED_ERRORS.get((op, dtype), BORROWED_ERROR)
+    return BORROWED_ERRORS.get(op, BORROWED_ERROR)
 
 
 class Residuals(Spec):
@@ -77,6 +88,7 @@ class Fitted(Spec):
         where: their columns' values that make a row one of this kernel's.
         measured_on: the chip whose rows these are, where a relative lends its kernel; residuals are of that chip.
         switches: a table of residuals on top, of this chip's library alone.
+        host: the one whose processor, or whose root of the bus, these copies' seconds belong to.
         held_out: residuals of rows that the fit did not see; `held_out_512`: of GEMMs with n and k of at least 512.
     """
 
@@ -89,6 +101,7 @@ class Fitted(Spec):
     where: dict[str, str] = Field(default_factory=dict)
     form: str = ""
     measured_on: str = ""
+    host: str = ""
     fitted: str
     parameters: dict[str, float | int | bool]
     switches: Switches | None = None
@@ -114,12 +127,14 @@ class Fitted(Spec):
 class InSteps(Spec):
     """What prices a class of attention inside a step: its curve's nearest form that is affine in sums over a batch.
 
-    latency_s a launch, row_s for each query token of a head that an SM serves, and work that overlaps but for the share
-    `exposed`: FLOPs at tensor_share of the peak, bytes at memory_share of HBM bandwidth, key_s for each key that a
-    chunk's last token sees. `measured`: residuals of whole mixed batches, where somebody measured them.
+    latency_s a launch, row_s for each query token of a head (`per_kv_head`: of a kv head) that an SM serves, and work
+    that overlaps but for the share `exposed`: FLOPs at tensor_share of the peak, bytes at memory_share of HBM
+    bandwidth, key_s for each key that a chunk's last token sees. `measured`: residuals of whole mixed batches, where
+    somebody measured them.
     """
 
     op: str
+    dtype: str = "bf16"
     kernel: str
     latency_s: float
     row_s: float
@@ -127,6 +142,7 @@ class InSteps(Spec):
     tensor_share: float
     memory_share: float
     exposed: float
+    per_kv_head: bool = False
     against_curve: Residuals
     measured: Residuals | None = None
 
@@ -173,20 +189,44 @@ class Calibrated:
         return found
 
     @cached_property
-    def _steps(self) -> dict[str, InSteps]:
-        return {one.op: one for one in reversed(self.calibration.in_steps)}
+    def _steps(self) -> dict[tuple[str, str], InSteps]:
+        return {(one.op, one.dtype): one for one in reversed(self.calibration.in_steps)}
 
     def curve(self, op: str, dtype: str, kernel: str = "") -> Fitted | None:
         """The curve of a class of Ops and a type of its operands, if any: of `kernel`, or of the first."""
         return self._by_key.get((op, "bf16" if dtype == "fp16" else dtype, kernel))
 
+    def beside(self, host: str) -> "Calibrated":
+        """These curves as a machine with `host` uses them: of copies its own, else another host's, as borrowed."""
+        found: dict[tuple[str, str, str], Fitted] = {}
+        for one in self.calibration.curves:
+            key, lent = (one.op, one.dtype, one.kernel), one.host not in ("", host)
+            if not lent:
+                found[key] = one
+            elif key not in found:
+                found[key] = one.model_copy(update={"measured_on": one.host})
+        calibration = self.calibration.model_copy(update={"curves": list(found.values())})
+        return Calibrated(calibration, self.lender)
+
     def kernels(self, op: str, dtype: str) -> list[str]:
         """Kernels of a class of Ops and a type, the one that is taken first."""
         return [one.kernel for one in self.calibration.curves if (one.op, one.dtype) == (op, dtype)]
 
-    def in_steps(self, op: str) -> InSteps | None:
+    def preferring(self, words: Sequence[str]) -> "Calibrated":
+        """The same where, of several kernels of a class, one whose name holds one of `words` comes first."""
+        found = self.calibration
+
+        def rank(one: Fitted | InSteps) -> int:
+            return next((at for at, word in enumerate(words) if word in one.kernel), len(words))
+
+        if all(rank(one) == len(words) for one in found.curves):
+            return self
+        update = {"curves": sorted(found.curves, key=rank), "in_steps": sorted(found.in_steps, key=rank)}
+        return replace(self, calibration=found.model_copy(update=update))
+
+    def in_steps(self, op: str, dtype: str = "bf16") -> InSteps | None:
         """Coefficients of a class of Ops as part of a step, if there are any."""
-        return self._steps.get(op)
+        return self._steps.get((op, dtype))
 
 
 NOTHING = Calibrated(Calibration())

@@ -1,8 +1,9 @@
 """Seconds of an MoE layer's products: by the grouped kernel that was measured, or as a fused one that loses nothing.
 
 `torch._grouped_mm` pads each expert's rows to a tile and computes at a fraction of the peak until rows are many; few
-large experts run faster as one `torch.mm` each. Engines fuse those into one launch by kernels of their own, of which
-none was measured here: they are taken to be as good as torch.mm's tiles, one expert's after another's, started once.
+large experts run faster as one `torch.mm` each. Engines fuse those into one launch by kernels of their own: they are
+taken to be as good as torch.mm's tiles, one expert's after another's, started once. vLLM's are near that for few large
+experts, and faster for many small ones (`python -m kvsim.validate.fusedexperts`).
 """
 
 from typing import Any

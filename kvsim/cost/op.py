@@ -24,7 +24,8 @@ class Op:
         bytes: bytes that its lane's memory or link must carry.
         launches: launches of one kernel, or transfers of one copy.
         shape: what a fitted curve takes, "dtype" among it; of attention inside a step, its `queries` of all heads, the
-            `keys` that the last of a chunk sees, and whether it stands `beside_chunk` or `dequantizes`.
+            `keys` that the last of a chunk sees, whether it stands `beside_chunk` or `dequantizes`, and the kernel of
+            its `own` that reads such a cache as (class of Ops, type).
     """
 
     name: str

@@ -26,6 +26,13 @@ EFFICIENCY: dict[str, tuple[float, float]] = {
     "ragged_decode": (0.50, 0.80),
     "elementwise": (0.50, 0.80),  # streaming kernels
     "column_sums": (0.55, 0.80),
+    "packed_decode": (0.50, 0.80),
+    "gathered_decode": (0.50, 0.80),
+    "mla_decode": (0.50, 0.80),
+    "lowrank_decode": (0.50, 0.80),
+    "shared_prefix_decode": (0.55, 0.80),
+    "pack": (0.50, 0.80),
+    "compaction": (0.50, 0.80),
     "copy": (1.0, COPY_SHARE),
     "all_reduce": (1.0, 0.75),  # NCCL ring over NVLink at large messages
 }
@@ -89,6 +96,10 @@ class Rates:
         """What prices attention inside a step, from sums over its batch, if its chip was measured."""
         if "queries" not in op.shape:
             return None
+        if "own" in op.shape and (found := self.curves.in_steps(*op.shape["own"])):
+            return found
+        if op.shape.get("latent"):  # no other kernel reads latents
+            return None
         if "beside_chunk" in op.shape and (found := self.curves.in_steps(BESIDE_CHUNK)):
             return found
         return self.curves.in_steps(op.kind)
@@ -107,10 +118,11 @@ class Rates:
         coefficients = self.coefficients(op)
         if not coefficients:
             return datasheet(op.kind)
-        curve = self.curves.curve("attention_prefill" if coefficients.op == BESIDE_CHUNK else op.kind, "bf16")
+        of = "attention_prefill" if coefficients.op == BESIDE_CHUNK else coefficients.op
+        curve = self.curves.curve(of, coefficients.dtype)
         if curve is None:
             return datasheet(op.kind)
-        return in_step(coefficients, curve, self.curves, "dequantizes" in op.shape)
+        return in_step(coefficients, curve, self.curves, "dequantizes" in op.shape and coefficients.op == op.kind)
 
     def latency_s(self, op: Op) -> float:
         """Seconds of one kernel that no work amortizes."""
@@ -197,7 +209,8 @@ class Rates:
 
     def _in_step(self, op: Op, fitted: InSteps) -> dict[str, Num]:
         """Terms of attention by coefficients: each holds what the others leave exposed, and stays affine."""
-        chip, started = self.chip, op.shape["queries"] * (fitted.row_s / self.chip.multiprocessors)
+        chip, rows = self.chip, op.shape["kv_queries" if fitted.per_kv_head else "queries"]
+        started = rows * (fitted.row_s / chip.multiprocessors)
         work = {
             f"{unit} FLOPs": flops / (fitted.tensor_share * chip.peak.of(unit))
             for unit, flops in op.flops.items()
@@ -207,7 +220,7 @@ class Rates:
         work["blocks in turn"] = op.shape["keys"] * fitted.key_s
         exposed = fitted.exposed * sum(work.values())
         found = {name: started + exposed + (1 - fitted.exposed) * took for name, took in work.items()}
-        if "alu" in op.flops:
+        if "alu" in op.flops and fitted.op == op.kind:  # a kernel of a cache's own is measured with its codes
             found["plain-core arithmetic"] = started + op.flops["alu"] / self.alu_per_s
         return found
 

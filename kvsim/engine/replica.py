@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kvsim.cost.executed.batch import Batch, PowerBudget
+from kvsim.cost.executed.whole import step_s
 from kvsim.cost.op import Num
 from kvsim.cost.pricer import Pricer
 from kvsim.engine.clock import STEP, Call, Clock
@@ -140,9 +141,10 @@ class Replica:
             if pricer.works_at_end and seq.computed + seq.chunk >= seq.tokens:
                 end_s += pricer.prompt_end(seq.tokens)
         slow = self._streaming.slow(now_s) if self._streaming else 1.0
+        work_s: Num
+        gpu_s: Num
         if pricer.executed:
-            took_s = pricer.executed.seconds(self._each(plan, now_s))
-            work_s, gpu_s = pricer.overlapped(took_s, decodes, rows, chunk, slow)
+            work_s, gpu_s = step_s(pricer, self._each(plan, now_s), rows, chunk, slow)
         else:
             work_s, gpu_s = pricer.price(decodes, rows, chunk, len(chunks), end_s, slow)
         cpu_s, gap_s = self._cpu_step_s + self._cpu_seq_s * (decodes + len(chunks)), self._gap_s

@@ -44,6 +44,8 @@ class Serving:
         schedule_step_s, schedule_seq_s: host time of planning a step, and for each of its sequences.
         prepare_step_s, prepare_seq_s: of building its inputs.
         gap_s: the GPU's idle time between two steps that the host does not hold up.
+        kernels: words, by commas; where the machine has several kernels of a class, one whose name holds a word prices
+            it, instead of the first one.
         as_executed: policies that `kernels_ref.executor` runs are priced by its own kernels, step by step.
         api_s: from a request's arrival to the queue, and from a token to the client (HTTP, tokenizer, processes).
         memory_utilization: share of the driver's memory that the engine takes.
@@ -89,6 +91,7 @@ class Serving:
     prepare_step_s: float = 1.1e-3
     prepare_seq_s: float = 0.0
     gap_s: float = 0.0
+    kernels: str = ""
     as_executed: bool = False
     api_s: float = 1e-3
     memory_utilization: float = 0.9

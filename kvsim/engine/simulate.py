@@ -81,6 +81,7 @@ def simulate(
     """
     if serving.weight_dtype:
         model = model.model_copy(update={"dtype": serving.weight_dtype})
+    machine = machine.preferring(serving.kernels)
     layout = Layout(policy, model, tp, serving.block_tokens)
     layout.expect(trace.prompt_tokens, trace.output_tokens)
     room = capacity(machine, layout, serving)

@@ -99,7 +99,7 @@ def bound(run: Simulation, figures: Mapping[str, Any], names: Mapping[str, str],
     context = max(2, round(float((decodes * (prompt + output / 2)).sum() / decodes.sum())))
     common: dict[str, Any] = {key: names[key] for key in ("hw", "model", "policy")}
     common |= {"tp": run.layout.geo.tp, "fidelity": fidelity, "block_tokens": run.serving.block_tokens}
-    common["weight_dtype"] = run.serving.weight_dtype
+    common |= {"weight_dtype": run.serving.weight_dtype, "machine": run.machine}
     decode = step(phase="decode", batch=batch, context=context, **common)
     fresh = max(1, round(float(prompt.mean()) * (1 - figures["prefix_hit_ratio"])))
     prefill = step(phase="prefill", batch=1, context=fresh, **common)

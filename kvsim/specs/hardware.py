@@ -1,6 +1,6 @@
 """Systems made of chips, links, hosts and devices: what `hardware/systems/*.yaml` holds and `--hw` names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Optional
 
@@ -64,6 +64,14 @@ class Machine:
     chip_to: str = "host"
     switches: tuple[Node, ...] = ()
     devices: tuple[Device, ...] = ()
+
+    def preferring(self, kernels: str) -> "Machine":
+        """The same, priced by kernels whose names hold one of these words (by commas), where they were measured."""
+        words = [word.strip() for word in kernels.split(",") if word.strip()]
+        if not words or self.curves is None:
+            return self
+        peers = tuple(one.preferring(words) for one in self.peer_curves)
+        return replace(self, curves=self.curves.preferring(words), peer_curves=peers)
 
     def peer_link(self, chips: int) -> Link:
         """The first listed link that joins `chips` of this system's chips (bridges join pairs, switches all)."""

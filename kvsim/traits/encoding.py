@@ -41,6 +41,7 @@ class Quantizer(Trait):
         False  # whether a layer is read through the one before: both keep the same tokens, in the model's channels
     )
     copies = False  # each decode step copies the cache to append a token
+    packed = 0  # bits of codes that KIVI's kernel multiplies as they lie; 0: of no kernel of its own
     period = 1  # stored(n + period) >= stored(n)
 
     def of_class(self, index: int) -> "Quantizer":
@@ -161,6 +162,11 @@ class GroupQuantizer(Quantizer):
     value_bits: int = 0  # where values have others than keys
     instructions = 6  # shift, mask, or-in an exponent, scale and minimum by fused multiply-add, shared by two codes
     linear = False
+
+    @property
+    def packed(self) -> int:  # type: ignore[override]
+        """2 or 4, where keys and values are alike."""
+        return self.bits if self.bits in (2, 4) and self.value_bits in (0, self.bits) else 0
 
     @property
     def period(self) -> int:  # type: ignore[override]

@@ -9,7 +9,8 @@ from pydantic import Field
 from kvsim import find
 from kvsim.decide.parallel import cores, each
 from kvsim.errors import UserError, unknown
-from kvsim.replay import run
+from kvsim.onestep import step
+from kvsim.replay import run, serving_preset
 from kvsim.specs.load import Spec, load
 from kvsim.traces.generate import generate
 from kvsim.traces.workload import Generate
@@ -52,13 +53,17 @@ class EngineRuns(Spec):
 
 @dataclass(frozen=True)
 class EngineCheck:
-    """One run, measured and predicted; `tpot_s`: (e2e - ttft) / (output - 1), of the means."""
+    """One run, measured and predicted; `tpot_s`: (e2e - ttft) / (output - 1), of the means.
+
+    `step_s`: a mean step predicted at the batch that was measured, whose duration the measured tpot is.
+    """
 
     engine: str
     run: EngineRun
     predicted: dict[str, dict[str, float]]
     without_reuse: dict[str, dict[str, float]]
     tpot_s: tuple[float, float]
+    step_s: float
     rates: str
 
     def error(self, latency: str, statistic: str) -> float | None:
@@ -68,8 +73,13 @@ class EngineCheck:
 
     @property
     def tpot_error(self) -> float:
-        """Of the time per output token, which is what a step takes."""
+        """Of the time per output token: of a step, and of how many requests run."""
         return self.tpot_s[1] / self.tpot_s[0] - 1
+
+    @property
+    def step_error(self) -> float:
+        """Of a step alone."""
+        return self.step_s / self.tpot_s[0] - 1
 
 
 def engine_checks(name: str | None = None, hw: str | None = None) -> Iterator[EngineCheck]:
@@ -106,7 +116,32 @@ def check(runs: EngineRuns, one: EngineRun) -> EngineCheck:
     both = (one.measured, predicted)
     tpot_s = tuple((pair["e2e_s"]["mean"] - pair["ttft_s"]["mean"]) / tokens for pair in both)
     without = {name: apart[name] for name in LATENCIES}
-    return EngineCheck(runs.engine, one, predicted, without, tpot_s, found["provenance"]["rates"])  # type: ignore[arg-type]
+    step_s = _step_s(runs, one, tpot_s[0])
+    return EngineCheck(runs.engine, one, predicted, without, tpot_s, step_s, found["provenance"]["rates"])  # type: ignore[arg-type]
+
+
+def _step_s(runs: EngineRuns, one: EngineRun, tpot_s: float) -> float:
+    """A mean step of as many sequences as decoded at a time (Little's law), some of which read a prompt.
+
+    Nearly all of a prompt's blocks are in the prefix cache: a step that admits it reads what its last block holds.
+    """
+    prompt = round(float(generate(one.generate, name=one.name).prompt_tokens.mean()))
+    output = one.generate.output.tokens if one.generate.output else None
+    assert output
+    decoding_s = one.measured["e2e_s"]["mean"] - one.measured["ttft_s"]["mean"]
+    block = serving_preset(runs.serving, runs.set).block_tokens
+    past = (prompt - 1) // block * block
+    common: dict[str, Any] = {
+        "hw": one.hw,
+        "model": one.model,
+        "tp": one.tp or 0,
+        "serving": ":".join([runs.serving, *(f"{key}={value}" for key, value in runs.set.items())]),
+        "batch": max(1, round(one.rate_per_s * decoding_s)),
+        "context": prompt + output // 2,
+    }
+    mixed = min(1.0, one.rate_per_s * tpot_s)
+    kinds = (({"phase": "decode"}, 1 - mixed), ({"phase": "mixed", "chunk": prompt - past, "past": past}, mixed))
+    return sum(share * float(step(**common, **kind).engine_seconds or 0) for kind, share in kinds)
 
 
 def _predicted(runs: EngineRuns, one: EngineRun, reuse: bool) -> dict[str, Any]:

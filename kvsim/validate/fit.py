@@ -14,6 +14,7 @@ from kvsim.cost.calibration import Calibration, Fitted, Hot, InSteps, Switches, 
 from kvsim.cost.curves import Floats
 from kvsim.cost.curves.switches import SwitchedCurve, factors
 from kvsim.specs.hardware import Chip
+from kvsim.validate.instep import OWN as OWN_KERNELS
 from kvsim.validate.instep import beside_chunk, in_steps
 from kvsim.validate.mixed import with_mixed
 from kvsim.validate.ownplans import OWN
@@ -24,8 +25,10 @@ from kvsim.validate.published import read
 from kvsim.validate.residuals import predicted, residuals, residuals_512
 from kvsim.validate.rows import Rows
 from kvsim.validate.solve import digits, solve
+from kvsim.validate.vllmplans import VLLM
 from kvsim.validate.yamlfile import write
 
+ALL = (*PLANS, *OWN, *VLLM)
 MOST_ROWS = 2000
 APART = "paged_decode"  # decodes by a kernel of their own, also beside a chunk
 
@@ -74,6 +77,7 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
         where=plan.where,
         form=plan.form,
         measured_on=plan.measured_on,
+        host=plan.host,
         fitted=plan.fitted,
         parameters=parameters,
         switches=table,
@@ -85,9 +89,9 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
 
 def main(names: list[str]) -> None:
     """Fit the plans of some chips and links, or of all."""
-    for name in names or dict.fromkeys(plan.part for plan in (*PLANS, *OWN)):
+    for name in names or dict.fromkeys(plan.part for plan in ALL):
         part, curves = find.part(name), []
-        for plan in (plan for plan in (*PLANS, *OWN) if plan.part == name):
+        for plan in (plan for plan in ALL if plan.part == name):
             of = plan.measured_on or name
             rows = read(of, plan.op, plan.dtype, plan.tables, plan.where)
             if rows is None:
@@ -104,10 +108,15 @@ def main(names: list[str]) -> None:
 
 
 def _in_steps(curves: list[Fitted], chip: Chip) -> list[InSteps]:
-    """Coefficients of attention over a 16-bit cache."""
+    """Coefficients of attention over a 16-bit cache, and over caches that have kernels of their own.
+
+    Those of each class's first kernel come before others'.
+    """
     attention = [one for one in curves if one.op.startswith("attention") and one.dtype == "bf16"]
     first = {one.op: one for one in reversed(attention)}
-    found = [in_steps(one, chip) for one in first.values()]
+    others = (one for one in attention if first[one.op] is not one)
+    kernels = [*first.values(), *(one for one in curves if one.op in OWN_KERNELS), *others]
+    found = [in_steps(one, chip) for one in kernels]
     prefill, decode = first.get("attention_prefill"), first.get("attention_decode")
     if prefill is None or (decode and decode.form == APART):
         return found

@@ -7,34 +7,40 @@ import numpy as np
 
 from kvsim.cost.calibration import BESIDE_CHUNK, Fitted, InSteps, Residuals
 from kvsim.cost.curves import Floats, bodies
+from kvsim.cost.curves.latent import LATENT, ROPE
+from kvsim.cost.curves.packed import packed_bytes
 from kvsim.cost.curves.prefill import KEYS, ROWS
 from kvsim.specs.hardware import Chip
 from kvsim.validate.residuals import residuals
 from kvsim.validate.rows import Rows
 from kvsim.validate.solve import digits, solve
 
+PER_KV_HEAD = "balanced_decode"  # forms whose CTAs hold all query heads of a kv head
 HEADS = ((32, 8), (64, 8), (16, 4), (8, 2), (8, 1))  # query heads, kv heads of one chip
+ALONE = ((32, 32), (8, 8))  # each query head with a kv head of its own
+MLA_HEADS = ((128, 1), (64, 1), (32, 1), (16, 1))
+OWN = ("packed_decode", "mla_decode")  # decodes over caches that have kernels of their own
 MOST_BYTES = 4e10
 FEW = 8
 
 
-def grid(op: str) -> Rows:
+def grid(op: str, dtype: str = "bf16", heads_of: tuple[tuple[int, int], ...] = HEADS) -> Rows:
     """Shapes that serving gives a kernel: batches and contexts of decodes, chunks of prompts on their past."""
     found: list[tuple[float, ...]] = []
-    for heads, kv_heads in HEADS:
-        if op == "attention_decode":
+    for heads, kv_heads in MLA_HEADS if op == "mla_decode" else heads_of:
+        if op != "attention_prefill":
             for batch in (1, 2, 4, 8, 16, 32, 64, 128, 256):
                 contexts = 2.0 ** np.arange(8, 18)
                 found += [(batch, context, heads, kv_heads, 128) for context in contexts]
         else:
             for new in (128, 256, 512, 1024, 2048, 4096, 8192):
                 found += [(1, new, past, heads, kv_heads, 128) for past in (0, 512, 2048, 8192, 32768)]
-    names = {
-        "attention_decode": ("batch", "context", "heads", "kv_heads", "head_dim"),
-        "attention_prefill": ("batch", "new", "past", "heads", "kv_heads", "head_dim"),
-    }[op]
+    middle = ("new", "past") if op == "attention_prefill" else ("context",)
+    names = ("batch", *middle, "heads", "kv_heads", "head_dim")
     shape = dict(zip(names, np.array(found, np.float64).T, strict=True))
-    rows = Rows(op, "bf16", shape, np.ones(len(found)))
+    if op == "packed_decode":
+        shape["bits"] = np.full(len(found), float(dtype.removeprefix("int")))
+    rows = Rows(op, dtype, shape, np.ones(len(found)))
     return rows.where(work(rows)[1] < MOST_BYTES)
 
 
@@ -42,14 +48,19 @@ def work(rows: Rows) -> tuple[Floats, Floats, Floats, Floats]:
     """(FLOPs, bytes, query tokens of all heads, keys of a chunk's last token) as the engine counts them for a layer."""
     shape = rows.shape
     heads, kv_heads, dim, batch = shape["heads"], shape["kv_heads"], shape["head_dim"], shape["batch"]
-    if rows.op == "attention_decode":
-        context = shape["context"]
-        moved = 4 * batch * dim * (context * kv_heads + heads)
-        return 4 * batch * context * heads * dim, moved, batch * heads, np.zeros(len(rows))
-    new, past = shape["new"], shape["past"]
-    pairs = new * past + new * (new + 1) / 2
-    moved = 4 * batch * dim * (new * heads + (past + new) * kv_heads)
-    return 4 * batch * pairs * heads * dim, moved, batch * new * heads, batch * (past + new)
+    if rows.op == "attention_prefill":
+        new, past = shape["new"], shape["past"]
+        pairs = new * past + new * (new + 1) / 2
+        moved = 4 * batch * dim * (new * heads + (past + new) * kv_heads)
+        return 4 * batch * pairs * heads * dim, moved, batch * new * heads, batch * (past + new)
+    context, none = shape["context"], np.zeros(len(rows))
+    if rows.op == "mla_decode":
+        moved = batch * (2 * context * (LATENT + ROPE) + 4 * heads * LATENT)
+        return 2 * batch * context * heads * (2 * LATENT + ROPE), moved, batch * heads, none
+    cached = 4.0 * batch * context * kv_heads * dim
+    if rows.op == "packed_decode":
+        cached = packed_bytes(batch * context * kv_heads * dim, shape["bits"])
+    return 4 * batch * context * heads * dim, cached + 4 * batch * dim * heads, batch * heads, none
 
 
 def seconds(found: InSteps, chip: Chip, rows: Rows) -> Floats:
@@ -57,6 +68,8 @@ def seconds(found: InSteps, chip: Chip, rows: Rows) -> Floats:
     flops, moved, queries, keys = work(rows)
     compute = flops / (found.tensor_share * chip.peak.bf16)
     memory = moved / (found.memory_share * chip.memory.bandwidth)
+    if found.per_kv_head:
+        queries = queries * rows.shape["kv_heads"] / rows.shape["heads"]
     started = found.latency_s + found.row_s / chip.multiprocessors * queries
     return started + bodies([compute, memory, keys * found.key_s], found.exposed)
 
@@ -91,7 +104,8 @@ def beside_chunk(one: Fitted, chip: Chip) -> InSteps:
 
 def in_steps(one: Fitted, chip: Chip) -> InSteps:
     """The coefficients nearest to a curve on the grid, where its operands stream from HBM."""
-    rows = grid(one.op)
+    by_kv_head = one.form == PER_KV_HEAD
+    rows = grid(one.op, one.dtype, (*HEADS, *ALONE) if by_kv_head else HEADS)
     rows = Rows(rows.op, rows.dtype, rows.shape, np.asarray(one.curve.seconds(chip, rows.keyed)))
     start = {"latency_s": 1e-5, "tensor_share": 0.5, "memory_share": 0.8, "exposed": 0.2, "row_s": 1e-7}
     if one.op == "attention_prefill":
@@ -99,7 +113,8 @@ def in_steps(one: Fitted, chip: Chip) -> InSteps:
 
     def build(x: Floats, left: Residuals) -> InSteps:
         found: dict[str, Any] = {name: digits(min(np.exp(v), 1.0)) for name, v in zip(start, x, strict=True)}
-        return InSteps(**({"key_s": 0.0} | found), op=one.op, kernel=one.kernel, against_curve=left)
+        about: dict[str, Any] = {"op": one.op, "dtype": one.dtype, "kernel": one.kernel, "per_kv_head": by_kv_head}
+        return InSteps(**({"key_s": 0.0} | found), **about, against_curve=left)
 
     def errors(x: Floats) -> Floats:
         found: Floats = np.log(seconds(build(x, one.held_out), chip, rows) / rows.seconds)

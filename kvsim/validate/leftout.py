@@ -29,6 +29,8 @@ DATASHEET = "datasheet"
 COLD = 0.01  # the largest share in L2 of a row that datasheet rates are held against
 HIDDEN = 0.5  # or, of prompts, the largest share of its FLOPs' seconds that HBM would take, so that L2 hides nothing
 CAST = "with the cast of activations"  # of a kernel whose seconds hold another one's
+OF_H100S = "links of H100s"
+BETWEEN_OTHERS = "NVIDIA H200"  # whose links are those of the H100s that curves were fitted to
 LARGE_BYTES = 1e6  # of copies that wait for the link, not for their start
 PINNED = "cudaMemcpyAsync, pinned"
 SOME = "h100"  # a machine whose other parts do not matter; its host link is the one that was measured
@@ -78,7 +80,7 @@ def committed() -> Iterator[Lent]:
             named = {name: row[name] for name in ("name", "op", "dtype", "kernel", "lender")}
             yield Lent(
                 **named,
-                margin=_margin(row["name"], row["op"], row["dtype"], row["lender"]),
+                margin=_margin(row["name"], row["op"], row["lender"]),
                 residuals=left,
                 recomputed=False,
             )
@@ -88,17 +90,19 @@ def _key(one: Lent) -> tuple[str, ...]:
     return one.name, one.op, one.dtype, one.kernel, "~" if one.lender == DATASHEET else one.lender
 
 
-def _margin(name: str, op: str, dtype: str, lender: str) -> float | None:
+def _margin(name: str, op: str, lender: str) -> float | None:
     """What kvsim would say of such a price."""
     if lender == DATASHEET:
         return MARGINS[op]
-    return borrowed_error(op, dtype) if lender in relatives(name) else None
+    if lender == OF_H100S:
+        return borrowed_error(op)
+    return borrowed_error(op) if lender in relatives(name) else None
 
 
 def relatives(name: str) -> set[str]:
     """Chips of the same generation, whose curves a chip borrows: named in its calibration, or naming it in theirs."""
     pairs = set()
-    for other in find.names("hardware/calibration"):
+    for other in set(find.names("hardware/calibration")) & set(find.names("hardware/chips")):
         found = find.calibrated(other)
         lenders = {one.measured_on for one in found.calibration.curves if one.measured_on}
         pairs |= {(other, lender) for lender in ({found.lender} if found.lender else lenders)}
@@ -110,7 +114,7 @@ def _kernels(name: str) -> Iterator[Lent]:
     part, own = find.part(name), find.calibrated(name)
     for one in own.calibration.curves:
         first = own.curve(one.op, one.dtype) is one
-        if one.measured_on or not first or one.op not in oneop.KINDS or (one.op == "copy" and one.kernel != PINNED):
+        if one.measured_on or one.op not in oneop.KINDS or (one.op == "copy" and not one.kernel.startswith(PINNED)):
             continue
         if one.op == "attention_prefill" and one.dtype != "bf16":
             continue  # `kvsim op` prices prompts' attention in 16 bits
@@ -118,7 +122,12 @@ def _kernels(name: str) -> Iterator[Lent]:
         if rows is None:
             continue
         if isinstance(part, Chip):
-            yield from _by_others(name, part, one, rows)
+            yield from _by_others(name, part, one, rows, first)
+        elif "device" in one.where:
+            yield from _between_others(name, one)
+        if not first or one.op not in MARGINS:  # a usual share is of a class of models' Ops and its first kernel
+            continue
+        if isinstance(part, Chip):
             rows = _cold(part, one, rows)
         elif one.op == "copy":
             rows = rows.where(rows.shape["bytes"] >= LARGE_BYTES)
@@ -127,17 +136,26 @@ def _kernels(name: str) -> Iterator[Lent]:
         )
 
 
-def _by_others(name: str, part: Chip, one: Fitted, rows: Rows) -> Iterator[Lent]:
-    """By other chips' curves: by all in 16 bits, by relatives in any type."""
+def _by_others(name: str, part: Chip, one: Fitted, rows: Rows, first: bool) -> Iterator[Lent]:
+    """By other chips' curves: by all in 16 bits, by relatives in any type; not a class's first kernel: by the same."""
     for lender in names(None):
         curves = find.calibrated(lender)
-        other = curves.curve(one.op, one.dtype, one.kernel) or curves.curve(one.op, one.dtype)
+        same = curves.curve(one.op, one.dtype, one.kernel)
+        other = same or (curves.curve(one.op, one.dtype) if first else None)
         if lender == name or other is None or not isinstance(find.part(lender), Chip):
             continue
-        margin = _margin(name, one.op, one.dtype, lender)
+        margin = _margin(name, one.op, lender)
         if margin is not None or one.dtype == "bf16":
             left = residuals(rows, predicted(other.alone, part, rows, one.benchmark))
             yield Lent(name, one.op, one.dtype, one.kernel, lender, margin, left)
+
+
+def _between_others(name: str, one: Fitted) -> Iterator[Lent]:
+    """Curves of a link that were fitted between chips of one kind, against rows between others."""
+    rows = read(name, one.op, one.dtype, one.tables, one.where | {"device": BETWEEN_OTHERS})
+    assert rows is not None
+    left = residuals(rows, predicted(one.curve, find.part(name), rows, one.benchmark))
+    yield Lent(name, one.op, one.dtype, one.kernel, OF_H100S, _margin(name, one.op, OF_H100S), left)
 
 
 def _cold(part: Chip, one: Fitted, rows: Rows) -> Rows:
@@ -202,9 +220,9 @@ def _passes(name: str) -> Iterator[Lent]:
 
 def main() -> None:
     """Write what was found; every published table must be at hand."""
-    found = lent()
-    if stale := [one for one in found if not one.recomputed]:
-        sys.exit(f"{stale[0].name} {stale[0].op}: its table was not found; KVSIM_SHARED names the folder")
+    found = [one for one in lent() if one.recomputed]
+    if absent := set(names(None)) - {one.name for one in found}:
+        sys.exit(f"{', '.join(sorted(absent))}: no table was found; KVSIM_SHARED names the folder of published ones")
     with FILE.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(("name", "op", "dtype", "kernel", "lender", "rows", "median", "p90", "worst", "worst_shape"))

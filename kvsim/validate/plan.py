@@ -23,6 +23,7 @@ class Plan:
         form: of the curve, if it is not its op's.
         switches: bounds of the classes of m, n and k that a table of residuals on top has.
         measured_on: the relative that was measured, if it was not `part`.
+        host: the one that copies were measured on, where their seconds belong to it.
     """
 
     part: str
@@ -38,4 +39,5 @@ class Plan:
     form: str = ""
     switches: tuple[tuple[float, ...], ...] = ()
     measured_on: str = ""
+    host: str = ""
     fitted: str = "2026-11-23"

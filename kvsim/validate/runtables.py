@@ -15,7 +15,7 @@ def signed(share: float | None) -> str:
 
 def engine_lines(found: Sequence[EngineCheck]) -> Iterator[str]:
     """A row a run: measured and predicted means, errors, and the first token without reuse."""
-    heads = f"{'ttft':>18}{'':>9}{'e2e':>18}{'':>9}{'tpot':>9}{'ttft p50':>10}{'p99':>9}{'no reuse':>11}"
+    heads = f"{'ttft':>18}{'':>9}{'e2e':>18}{'':>9}{'tpot':>9}{'step':>9}{'ttft p50':>10}{'p99':>9}{'no reuse':>11}"
     yield f"{'run':<27}{'rate':>6}{heads}"
     for engine in dict.fromkeys(one.engine for one in found):
         yield engine
@@ -26,9 +26,10 @@ def engine_lines(found: Sequence[EngineCheck]) -> Iterator[str]:
                 cells.append(f"{seconds(pair[0]):>9}{seconds(pair[1]):>9}{signed(one.error(name, 'mean')):>9}")
             apart = seconds(one.without_reuse["ttft_s"]["mean"])
             ranks = f"{signed(one.error('ttft_s', 'p50')):>10}{signed(one.error('ttft_s', 'p99')):>9}"
-            tail = f"{signed(one.tpot_error):>9}{ranks}{apart:>11}"
+            tail = f"{signed(one.tpot_error):>9}{signed(one.step_error):>9}{ranks}{apart:>11}"
             yield f"  {one.run.name:<25}{one.run.rate_per_s:>5g}{cells[0]}{cells[1]}{tail}"
     yield "means as measured, as predicted, and predicted / measured - 1; no reuse: the first token without hits"
+    yield "step: a step of as many requests as ran, of the time per token that was measured"
     for rates in dict.fromkeys(one.rates for one in found):
         yield f"kernel times: {rates}"
 
@@ -47,6 +48,7 @@ def engine_json(found: Sequence[EngineCheck]) -> list[dict[str, Any]]:
                 name: {key: took[key] for key in ("mean", "p50", "p90", "p99")} for name, took in one.predicted.items()
             },
             "tpot_s": {"measured": one.tpot_s[0], "predicted": one.tpot_s[1]},
+            "step_s": one.step_s,
             "without_reuse": {
                 "ttft_s": one.without_reuse["ttft_s"]["mean"],
                 "e2e_s": one.without_reuse["e2e_s"]["mean"],

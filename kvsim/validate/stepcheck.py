@@ -9,6 +9,7 @@ import numpy as np
 
 from kvsim import find
 from kvsim.cost.executed.batch import SPENDS_S, Batch
+from kvsim.cost.executed.whole import step_s
 from kvsim.cost.op import Num
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
@@ -22,7 +23,7 @@ from kvsim.validate.steplog import FOLDER, StepRow, chips, column, read_steps
 
 SERVING = "executor"  # the preset whose overheads the executor has
 GRAPHED, UNGRAPHED = "graphs", "launched"
-TIMED_ALONE = 1500  # tokens up to which steps without a graph wait for their launches, and so for each other
+TIMED_ALONE = 1600  # tokens up to which steps without a graph wait for their launches, and so for each other
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,9 @@ def _priced(hw: str, row: StepRow, lender: str, as_executed: bool) -> Priced:
         held += int(layout.allocated_while_prefilling(past + new)[1])
         end_s += pricer.prompt_end(past + new)
     rows = ledger.tolist() if row.batch else ()
+    took: Num
     if pricer.executed:
-        gpu_s = pricer.executed.seconds(_batch(pricer, row))
-        took = pricer.overlapped(gpu_s, row.batch, rows, features)[0]
+        took = step_s(pricer, _batch(pricer, row), rows, features)[0]
     else:
         took = pricer.price(row.batch, rows, features, len(row.chunks), end_s)[0]
     sequences = row.batch + len(row.chunks)

@@ -29,7 +29,7 @@ def render(
         lines += ["* as committed: the published tables are not at hand (KVSIM_SHARED names their folder)"]
     lines += ["", "attention inside a step: coefficients against the curve"] if steps else []
     for name, found in steps:
-        lines.append(_row(name, found.op.removeprefix("attention_"), "bf16", found.against_curve))
+        lines.append(_row(name, found.op.removeprefix("attention_"), found.dtype, found.against_curve))
         lines += [_row("", "  measured", "", found.measured)] if found.measured else []
     lines += ["", "whole steps of llama-3-8b, added up from measured kernels"] if whole else []
     for (kind, label), left in whole.items():
@@ -50,7 +50,7 @@ def _lent(one: Lent) -> str:
     said = "" if one.margin is None else f", {one.margin:.0%} said: ".replace("%", " %")
     said += {None: "", True: "holds", False: "FAILS"}[one.holds]
     dtype = one.dtype if one.recomputed else f"{one.dtype} *"
-    return _row(one.name, one.op, dtype, one.residuals, f"by {one.lender}{said}")
+    return _row(one.name, one.op, dtype, one.residuals, f"by {one.lender}{said}; {one.kernel}")
 
 
 def _verdict(borrowed: Sequence[Lent]) -> list[str]:
@@ -92,6 +92,7 @@ def to_json(
             {
                 "name": name,
                 "op": one.op,
+                "dtype": one.dtype,
                 "kernel": one.kernel,
                 **one.against_curve.model_dump(),
                 "measured": one.measured.model_dump() if one.measured else None,

@@ -14,6 +14,7 @@ What its host costs, each figure with its source. None comes from the runs that 
   What is done with outputs (tokens to text) is in it too: the API's process does that beside the engine's loop.
 - mixed_graphs, graph_tokens: `cudagraph_mode` FULL_AND_PIECEWISE and the captured sizes of vllm/config/compilation.py.
 - layer_kernels: norms with their residual, rotary, silu_and_mul and reshape_and_cache are one kernel each.
+- kernels: those that vLLM ships or calls, where somebody measured them on the chip and its links.
 - launch_s: of a kernel through torch, measured (kvsim/engine/serving.py).
 """
 
@@ -37,4 +38,5 @@ class Vllm(Serving):
     schedule_seq_s: float = 12.7e-6
     prepare_step_s: float = 1.1e-3
     gap_s: float = 0.25e-3
+    kernels: str = "of vLLM"
     api_s: float = 6.6e-3

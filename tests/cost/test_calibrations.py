@@ -1,5 +1,7 @@
 """Committed calibrations: each says its kernel, source and residuals, and is found by the machines that use it."""
 
+from pathlib import Path
+
 import pytest
 
 import kvsim
@@ -69,6 +71,32 @@ def test_machines_find_their_curves(hw: str, calibrated: bool, lender: str) -> N
 def test_peer_links_have_curves_of_their_own() -> None:
     assert Rates.of(find.machine("h100x8"), 8).peer_curves.curve("all_reduce", "bf16")
     assert not Rates.of(find.machine("l40sx4"), 4).peer_curves.curve("all_reduce", "bf16")
+
+
+def test_copies_belong_to_a_host(tmp_path: Path) -> None:
+    """Each measured host has its own; another borrows, and a pageable copy then says how far hosts are apart."""
+    own = {hw: kvsim.op("copy", hw=hw, lane="d2h", bytes=64 << 20, way="pageable") for hw in ("h100", "h200")}
+    assert own["h100"].seconds > 1.1 * own["h200"].seconds
+    assert all("host of an" in found.provenance and found.expected_error < 0.15 for found in own.values())
+    text = (find.ROOT / "hardware/systems/h100.yaml").read_text().replace("host: dgx-h100", "host: workstation")
+    (tmp_path / "mine.yaml").write_text(text)
+    lent = kvsim.op("copy", hw=str(tmp_path / "mine.yaml"), lane="d2h", bytes=64 << 20, way="pageable")
+    assert lent.seconds == own["h100"].seconds
+    assert lent.provenance == "borrowed from the host dgx-h100: cudaMemcpy, pageable"
+    assert lent.expected_error > 0.3
+    pages = kvsim.op("copy", hw=str(tmp_path / "mine.yaml"), lane="d2h", bytes=64 << 20, way="pages", pieces=64)
+    assert "borrowed" not in pages.provenance  # of all hosts together
+
+
+def test_one_engine_carries_small_copies_alone() -> None:
+    """From an H100 131 kB more take as long as 2.4 us up to there; beyond, two engines: never sooner for more bytes."""
+    link = find.part("pcie5-x16")
+    one = find.calibrated("pcie5-x16").beside("dgx-h100").curve("copy", "d2h")
+    assert one
+    at = [float(one.curve.seconds(link, {"bytes": size})) for size in (16384, 131072, 140000, 185344, 1 << 20)]
+    assert at == sorted(at)
+    assert at[1] - at[0] == pytest.approx((131072 - 16384) / 48e9, rel=0.05)
+    assert at[3] == pytest.approx(4.92e-6, rel=0.03)
 
 
 def test_ways_to_copy_over_a_measured_link() -> None:

@@ -48,15 +48,34 @@ def made(text: str, **options: str) -> Executed:
 
 def test_tiles_of_prompts_take_rounds() -> None:
     """A tile more than two on each SM begins a second round, which the tiles that fill it do not make longer."""
-    equal = lambda count: tiles.seconds(((128, 64000),) * count, 1, SMS)  # noqa: E731
+    equal = lambda heads: tiles.seconds(((128, 64000),), heads, 1, SMS)  # noqa: E731
     one, two = equal(2 * SMS), equal(2 * SMS + 1)
-    assert two - tiles.LAUNCH_S == pytest.approx(2 * (one - tiles.LAUNCH_S))
+    start_s = tiles.LAUNCH_S + tiles.UNMASKED_S
+    assert two - start_s == pytest.approx(2 * (one - start_s), rel=1e-3)
     assert equal(4 * SMS) == two
     assert equal(SMS) < equal(SMS + 1) == one  # two tiles on an SM hold each other up
     assert tiles.blocks(((130, 0),)) == [2 + 2 * tiles.MASKED, 3 + tiles.MASKED]
-    assert tiles.seconds(((1024, 8192),), 32, SMS, window=512) < tiles.seconds(((1024, 1024),), 32, SMS)
+    assert tiles.seconds(((1024, 8192),), 32, 8, SMS, window=512) < tiles.seconds(((1024, 1024),), 32, 8, SMS)
     assert tiles.blocks(((200, 4),), None, False) == [1.0, 1.0]  # all queries see the same four keys
     assert tiles.one_round(((128, 0),), 2 * SMS, SMS) and not tiles.one_round(((129, 0),), 2 * SMS, SMS)
+
+
+def test_keys_that_no_other_tile_reads_take_longer() -> None:
+    """As many tiles over as many keys: of one kv head they meet in L2, of many they do not."""
+    grouped, own = (tiles.seconds(((128, 8192),), SMS, kv_heads, SMS) for kv_heads in (1, SMS))
+    assert grouped < own < 1.3 * grouped
+
+
+def test_two_buffers_fill_while_the_rest_of_a_layer_runs() -> None:
+    """Of eight units of a layer two are there when its attention begins; the others come one by one."""
+    step, batch = made("headinfer"), Batch((4700,), 4700 * 4096.0)
+    gpu_s = step.seconds(batch)
+    inside_s = step.layers * step._decode(batch)
+    assert step.short_of_buffers(batch, gpu_s, 0.0) == pytest.approx(gpu_s)  # nothing to wait for
+    waits = step.short_of_buffers(batch, gpu_s, gpu_s)
+    assert waits == pytest.approx(gpu_s - inside_s + inside_s / 4 + gpu_s * 3 / 4)
+    whole = made("offload")  # a layer at a time: the next one's comes while this one runs
+    assert whole.short_of_buffers(batch, gpu_s, 10 * gpu_s) == pytest.approx(gpu_s)
 
 
 def test_unlike_rows_take_as_long_as_the_longest() -> None:
@@ -70,7 +89,10 @@ def test_unlike_rows_take_as_long_as_the_longest() -> None:
     alike, unlike = seconds((1000,) * 24), seconds((500,) * 23 + (12500,))
     assert unlike > 1.5 * alike
     assert seconds((500,) * 22 + (12500,)) == pytest.approx(unlike, rel=0.1)
-    assert paged.makespan([4, 4, 4], 1, 1, 4, 2) == 8 and paged.makespan([4, 9], 1, 2, 5, 8) == 5
+    pace = paged.Pace(1.0, 0.0, 0.0, SMS)
+    assert paged.shares_of([4, 9], 1, 2, 5) == [4, 5, 4]
+    assert paged.drained([4, 4, 4], 2, pace, 0.0) == 8 and paged.drained([4, 5, 4], 8, pace, 0.0) == 5
+    assert paged.drained([4, 4], 2, paged.Pace(1.0, 0.0, 1.0, SMS), 1.0) == 10  # both start, and share HBM
     assert paged.width_of(256) == 256 and paged.width_of(257) == 384
 
 

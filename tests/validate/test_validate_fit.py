@@ -10,10 +10,8 @@ from kvsim.cost.calibration import Calibration, Fitted
 from kvsim.errors import UserError
 from kvsim.specs.load import load
 from kvsim.validate import published, yamlfile
-from kvsim.validate.fit import fit
-from kvsim.validate.ownplans import OWN
+from kvsim.validate.fit import ALL, fit
 from kvsim.validate.plan import Origin, Plan
-from kvsim.validate.plans import PLANS
 from kvsim.validate.rows import Rows
 
 pytest.importorskip("scipy")
@@ -50,8 +48,8 @@ def test_what_is_written_is_read_again(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_every_plan_was_fitted() -> None:
-    for plan in (*PLANS, *OWN):
-        one = find.calibrated(plan.part).curve(plan.op, plan.dtype, plan.kernel)
+    for plan in ALL:
+        one = find.calibrated(plan.part).beside(plan.host).curve(plan.op, plan.dtype, plan.kernel)
         assert isinstance(one, Fitted)
         assert (one.kernel, one.source, tuple(one.tables)) == (plan.kernel, plan.origin.source, plan.tables)
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from kvsim.cli.validate import validate_command
 from kvsim.cost.calibration import BORROWED_ERROR, BORROWED_ERRORS, borrowed_error
 from kvsim.cost.source import DATASHEET_ERROR, MARGINS
-from kvsim.validate.leftout import DATASHEET, Lent, committed, lent, relatives
+from kvsim.validate.leftout import DATASHEET, OF_H100S, Lent, committed, lent, relatives
 from kvsim.validate.published import folder
 from kvsim.validate.table import render
 
@@ -20,12 +20,12 @@ CHIPS = ["a100-sxm-80gb", "h100-sxm", "h200-sxm", "l40s", "rtx-4090"]
 @pytest.mark.parametrize("one", [one for one in committed() if one.margin], ids=lambda one: f"{one.name}-{one.op}")
 def test_every_margin_holds_in_the_median(one: Lent) -> None:
     assert one.holds
-    assert one.residuals.rows > 30
+    assert one.residuals.rows > 15
     if one.lender == DATASHEET:
         assert one.margin == MARGINS[one.op]
     else:
-        assert one.margin == borrowed_error(one.op, one.dtype)
-        assert one.lender in relatives(one.name)
+        assert one.margin == borrowed_error(one.op)
+        assert one.lender in relatives(one.name) or one.lender == OF_H100S
 
 
 def test_every_measured_chip_is_left_out_in_every_class() -> None:
@@ -39,9 +39,9 @@ def test_margins_are_no_wider_than_what_was_shown() -> None:
     for op, margin in MARGINS.items():
         worst = max(one.residuals.median for one in committed() if (one.lender, one.op) == (DATASHEET, op))
         assert margin == DATASHEET_ERROR or worst > margin - 0.05, op
-    for (op, dtype), margin in BORROWED_ERRORS.items():
+    for op, margin in BORROWED_ERRORS.items():
         worst = max(one.residuals.median for one in committed()
-                    if (one.op, one.dtype) == (op, dtype) and one.lender in relatives(one.name))  # fmt: skip
+                    if one.op == op and one.lender in relatives(one.name))  # fmt: skip
         assert BORROWED_ERROR < worst <= margin < worst + 0.05
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kvsim.validate.compare import Comparison, comparisons, names
-from kvsim.validate.leftout import lent
+from kvsim.validate.leftout import OF_H100S, lent
 from kvsim.validate.published import folder
 from kvsim.validate.wholesteps import whole_steps
 
@@ -19,7 +19,7 @@ def compared() -> list[Comparison]:
 
 @needs_tables
 def test_residuals_are_those_committed(compared: list[Comparison]) -> None:
-    assert len(compared) == 42
+    assert len(compared) == 68
     for one in compared:
         assert one.rows is not None, one.name
         for found, committed in (
@@ -50,6 +50,20 @@ def test_another_generation_is_off_by_more_than_a_relative() -> None:
     found = [one for one in lent("a100-sxm-80gb") if one.lender == "l40s"]
     assert len(found) == 3
     assert all(0.08 < one.residuals.median < 0.4 for one in found)
+
+
+def test_curves_between_h100s_price_all_reduces_between_h200s() -> None:
+    """And vLLM's attention on an H200 by the H100's: what a curve of one Hopper machine says of another."""
+    link = [one for one in lent("nvlink4") if one.lender == OF_H100S]
+    assert len(link) == 2
+    assert all(one.residuals.median < 0.04 and one.residuals.p90 < 0.09 for one in link)
+    theirs = {
+        one.op: one.residuals
+        for one in lent("h200-sxm")
+        if one.kernel.endswith("of vLLM 0.24") and one.lender == "h100-sxm"
+    }
+    assert theirs["attention_decode"].median < 0.05 and theirs["attention_decode"].p90 < 0.14
+    assert theirs["attention_prefill"].median < 0.07 and theirs["attention_prefill"].p90 < 0.21
 
 
 def test_names_of_a_machine_are_its_chip_and_links() -> None:

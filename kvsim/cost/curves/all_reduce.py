@@ -19,6 +19,7 @@ class AllReduceCurve:
         hop_s: of one step from chip to chip with the first protocol; 2 (gpus - 1) of them.
         start_s: what the second and the third protocol take longer to start.
         link_share: of the link's bandwidth that each of the three reaches.
+        pair_share: the third's between two chips; 0: as among more.
         switch_start_s, switch_share: the same of sums in the switch; a share of 0 where there are none.
         switch_gpus: the least GPUs for which NCCL takes it.
     """
@@ -30,6 +31,7 @@ class AllReduceCurve:
     link_share_0: float
     link_share_1: float
     link_share_2: float
+    pair_share: float = 0.0
     switch_start_s: float = 0.0
     switch_share: float = 0.0
     switch_gpus: int = 8
@@ -48,7 +50,8 @@ class AllReduceCurve:
         size_s = np.asarray(shape["bytes"] / link.bandwidth)
         moved = size_s * hops / shape["gpus"]
         starts = np.array([0.0, self.start_s_1, self.start_s_2, self.switch_start_s])
-        ways = [moved / share for share in (self.link_share_0, self.link_share_1, self.link_share_2)]
+        third = np.where(hops > 2, self.link_share_2, self.pair_share or self.link_share_2)
+        ways = [moved / share for share in (self.link_share_0, self.link_share_1, third)]
         sums = size_s / self.switch_share if self.switch_share else np.full_like(moved, np.inf)
         ways.append(np.where(np.asarray(shape["gpus"]) >= self.switch_gpus, sums, np.inf))
         carried = np.stack(np.broadcast_arrays(*ways), axis=-1)

@@ -21,6 +21,8 @@ class CopyCurve:
         uncached_share: of the link's bandwidth from there.
         stage_bytes: pageable bytes that nothing overlaps: a first buffer is filled before it is emptied.
         stage_share: of the link's bandwidth at which they do.
+        single_bytes: a copy up to which one engine carries alone; a longer one is shared out and never sooner through.
+        single_share: of the link's bandwidth that one engine reaches.
         posted: whether the start passes while the link still drains the copy before: writes of a kernel do not wait.
         in_turn: whether a piece starts when the one before has ended: a copy engine runs its copies one by one.
     """
@@ -32,6 +34,8 @@ class CopyCurve:
     uncached_share: float = 1.0
     stage_bytes: float = 0.0
     stage_share: float = 1.0
+    single_bytes: float = 0.0
+    single_share: float = 1.0
     posted: bool = False
     in_turn: bool = False
 
@@ -46,6 +50,9 @@ class CopyCurve:
         """The start, what the link carries, the pieces' pace."""
         size, pieces = np.asarray(shape["bytes"], np.float64), np.asarray(shape.get("pieces", 1.0), np.float64)
         carried = size / (self.link_share * link.bandwidth)
+        if self.single_bytes:
+            alone = np.minimum(size, self.single_bytes) / (min(self.single_share, self.link_share) * link.bandwidth)
+            carried = np.maximum(carried, alone)
         if self.cached_bytes:
             missed = np.clip(size / self.cached_bytes - 1, 0, 1)
             slower = np.maximum(1 / self.uncached_share - 1 / self.link_share, 0)

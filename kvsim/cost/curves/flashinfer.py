@@ -20,7 +20,7 @@ ELEMENT_BYTES = 2  # of queries and outputs
 
 
 @dataclass(frozen=True)
-class PackedTileCurve:
+class FlashInferCurve:
     """Prompts (batch, new, past) or decodes (batch, context) over a paged cache.
 
     Attributes:

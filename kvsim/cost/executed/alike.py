@@ -1,8 +1,7 @@
 """One step of sequences alike, at full clock: what `kvsim step` shows of the executor's kernels."""
 
-import numpy as np
-
 from kvsim.cost.executed.batch import Batch
+from kvsim.cost.executed.whole import step_s
 from kvsim.cost.overheads import Overheads
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
@@ -31,6 +30,5 @@ def whole_s(
     kept = (rows[0] // (layout.geo.kv_heads * decodes),) * decodes if decodes else ()
     read = float(rows[1]) if decodes and not layout.linear else 0.0
     ends = tuple(new + past for new, past in chunks) if complete else ()
-    took_s = pricer.executed.seconds(Batch(kept, read, chunks, ends))
     features = [sum(each) for each in zip(*(pricer.chunk(*chunk) for chunk in chunks), strict=True)]
-    return float(np.asarray(pricer.overlapped(took_s, decodes, rows, features or None)[0]).item())
+    return step_s(pricer, Batch(kept, read, chunks, ends), rows, features or None)[0]

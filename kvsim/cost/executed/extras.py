@@ -1,7 +1,7 @@
 """What each policy's cache adds to a layer of a step, as `kernels_ref/executor` does it.
 
 Kernels of Torch and Triton that do little are latencies; large ones go by bytes, or by tiles of 64 x 128 scores.
-Seconds of a layer. Figures: kernels.csv (Llama-3-8B, H100); packed decodes: `kivi2`, `kivi4` of policies.csv.
+Seconds of a layer. Figures: kernels.csv (Llama-3-8B, H100).
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,6 @@ COPY_SHARE = 0.37  # of HBM bandwidth: Torch's copies of rows with strides
 FLOAT_SHARE = 0.63  # of HBM bandwidth: Torch's passes over float32
 SCORE_TILES_PER_S = 0.95e6  # of 64 queries x 128 keys, on one SM that has several CTAs
 SCORE_TILE_S = 1.385e-6  # of such a tile in a CTA alone on its SM
-KIVI_START_S = 16e-6  # 12 us of the rows of policies.csv, and what 11 x 2,900 tokens take longer than their kernels
-KIVI_SHARE = {2: 0.66, 4: 0.80}  # of HBM bandwidth, by bits
 PACK_S = 9.0e-6  # a block of 128 tokens of every sequence that has one full
 TOPK_S = 114e-6  # of a prompt's votes or sums: selection, sort, gathers and two dozen small kernels
 TOPK_TOKEN_S = 8.3e-9  # of a prompt's token, with 8 kv heads
@@ -73,7 +71,3 @@ class Extras:
         """H2O at decode: room made for a token among `slots` heavy hitters, then weights added to `kept` scores."""
         size = kept * (self.row_bytes() + 8.0 * self.geo.kv_heads)
         return EVICT_S + slots * EVICT_SLOT_S + SMALL_S + self._moved(size, SECOND_PASS_SHARE)
-
-    def packed(self, kv_bytes: float, bits: int) -> float:
-        """Decode attention over KIVI's blocks, and the merge."""
-        return KIVI_START_S + self._moved(kv_bytes, KIVI_SHARE[bits])

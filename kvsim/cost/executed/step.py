@@ -5,10 +5,10 @@ from dataclasses import replace
 from kvsim.cost import affine, cacheops
 from kvsim.cost.calibration import Fitted
 from kvsim.cost.curves.paged import PagedDecodeCurve
-from kvsim.cost.curves.tiles import TileGemmCurve
-from kvsim.cost.executed import paged, tiles
+from kvsim.cost.curves.tiles import FULL_SHARE, TileGemmCurve
+from kvsim.cost.executed import packed, paged, tiles
 from kvsim.cost.executed.batch import Batch
-from kvsim.cost.executed.extras import KIVI_SHARE, PACK_S, Extras
+from kvsim.cost.executed.extras import PACK_S, Extras
 from kvsim.cost.overheads import Overheads
 from kvsim.cost.pricer import Pricer
 from kvsim.cost.rates import Rates
@@ -51,7 +51,8 @@ class Executed:
         decode = rates.curves.curve("attention_decode", "bf16")
         measured = decode is not None and isinstance(decode.curve, PagedDecodeCurve)
         runs = len(names) == 1 and names[0] in PAPERS and layout.policy.fidelity == "ideal"
-        runs = runs and getattr(layout.policy.papers[0], "bits", 2) in KIVI_SHARE
+        bits = getattr(layout.policy.papers[0], "bits", None)
+        runs = runs and (bits is None or rates.curves.curve("packed_decode", f"int{bits}") is not None)
         alike = len(layout.kinds) == 1 and not layout.geo.model.latent and not layout.geo.model.experts
         return cls(layout, rates, overheads) if measured and runs and alike else None
 
@@ -72,6 +73,15 @@ class Executed:
         cool = min(1.0, batch.full_clock_s / cool_s)
         return passes_s + cool * cool_s + (1 - cool) * hot_s
 
+    def short_of_buffers(self, batch: Batch, gpu_s: float, fetch_s: float) -> float:
+        """Seconds of a step whose cache is fetched, if buffers set its pace: they fill while the rest of a layer runs,
+        then its other units come one by one."""
+        buffers: int = self.layout.policy.placement.buffers  # type: ignore[attr-defined]
+        share = min(1.0, buffers / self.units)
+        inside_s = self.layers * self._decode(batch) if batch.kept else 0.0
+        inside_s += self.layers * self._attention(batch) if batch.chunks else 0.0
+        return gpu_s - (1 - share) * inside_s + (1 - share) * max(inside_s, fetch_s)
+
     # -- decodes -----------------------------------------------------------------------------------------------------
 
     def _decode(self, batch: Batch) -> float:
@@ -80,8 +90,7 @@ class Executed:
         decodes = len(kept)
         padded = decodes if batch.chunks else next((size for size in self.sizes if size >= decodes), decodes)
         if self.name == "kivi":
-            flushes = 1 - (127 / 128) ** decodes  # the step packs if any sequence's block is full
-            return extras.packed(batch.kv_bytes, self.paper.bits) + flushes * PACK_S  # type: ignore[attr-defined]
+            return self._packed(batch, padded)
         width = batch.width_tokens or paged.width_of(max(kept))
         dim, element = geo.key_dim, 1.0 if self.name == "fp8" else 2.0
         heads, kv_heads = geo.query_heads // self.units, geo.kv_heads // self.units
@@ -94,17 +103,25 @@ class Executed:
             took_s += extras.second_pass(sum(kept), int(max(kept) * heavy / (heavy + recent)))
         return took_s
 
+    def _packed(self, batch: Batch, padded: int) -> float:
+        """KIVI's decodes; the step packs if any sequence's block is full."""
+        flushes_s = PACK_S * (1 - (127 / 128) ** len(batch.kept))
+        width, bits = batch.width_tokens or paged.width_of(max(batch.kept)), self.paper.bits  # type: ignore[attr-defined]
+        curve = self.rates.curves.curve("packed_decode", f"int{bits}")
+        assert curve is not None
+        return packed.seconds(curve.curve, self.rates.chip, self.geo, batch.kept, padded, bits, width) + flushes_s
+
     # -- prompts -----------------------------------------------------------------------------------------------------
 
     def _attention(self, batch: Batch) -> float:
         """What is bound by arithmetic in one layer's reading of chunks."""
         geo, sms = self.geo, self.rates.chip.multiprocessors
         if self.layout.offloaded:
-            heads = geo.query_heads // self.units
-            return self.units * sum(tiles.seconds((chunk,), heads, sms) for chunk in batch.chunks)
+            heads, kv_heads = geo.query_heads // self.units, geo.kv_heads // self.units
+            return self.units * sum(tiles.seconds((chunk,), heads, kv_heads, sms) for chunk in batch.chunks)
         if self.name == "streaming":
             return sum(self._near_and_far(*chunk) for chunk in batch.chunks)
-        took_s = tiles.seconds(batch.chunks, geo.query_heads, sms)
+        took_s = tiles.seconds(batch.chunks, geo.query_heads, geo.kv_heads, sms)
         took_s += tiles.BEHIND_S if tiles.one_round(batch.chunks, geo.query_heads, sms) else 0.0
         if self.name == "h2o":
             took_s += sum(self.extras.score_sums(*chunk) for chunk in batch.chunks)
@@ -113,12 +130,12 @@ class Executed:
     def _near_and_far(self, new: int, past: int) -> float:
         """StreamingLLM: attention within the window, and to the sinks."""
         sinks, window = self.paper.sinks, self.paper.window  # type: ignore[attr-defined]
-        heads, sms = self.geo.query_heads, self.rates.chip.multiprocessors
+        heads, kv_heads, sms = self.geo.query_heads, self.geo.kv_heads, self.rates.chip.multiprocessors
         before = min(max(0, past - sinks), window - 1)
-        near_s = tiles.seconds(((new, before),), heads, sms, window)
+        near_s = tiles.seconds(((new, before),), heads, kv_heads, sms, window)
         if not past and new:
-            near_s += tiles.seconds(((min(new, sinks), 0),), heads, sms)
-        return near_s + tiles.seconds(((new, sinks),), heads, sms, None, False)
+            near_s += tiles.seconds(((min(new, sinks), 0),), heads, kv_heads, sms)
+        return near_s + tiles.seconds(((new, sinks),), heads, kv_heads, sms, None, False)
 
     def _passes(self, batch: Batch, decodes: int, new: int) -> float:
         """What is bound by memory or latency there."""
@@ -148,9 +165,9 @@ class Executed:
 
 def unlimited(rates: Rates) -> Rates:
     """The same rates while the power limit does not hold products back: the clock is the chip's own."""
-    curves = rates.curves
+    curves, free = rates.curves, {"sustained_share": 1.0, "product_share": FULL_SHARE}
     own = [
-        Fitted.model_validate(one.model_dump() | {"parameters": one.parameters | {"sustained_share": 1.0}})
+        Fitted.model_validate(one.model_dump() | {"parameters": one.parameters | free})
         if one.op == "gemm" and isinstance(one.curve, TileGemmCurve)
         else one
         for one in curves.calibration.curves

@@ -9,10 +9,12 @@ from heapq import heapify, heapreplace
 
 ROWS, KEYS = 128, 64  # queries of a tile, keys of a block (head_dim 128)
 # Fitted to the 173 rows of `FlashAttention-2 varlen` with head_dim 128 and up to 6,000 tiles in attention_prefill.csv
-# of an H100: |fitted / measured - 1| 3.2 % in the median, p90 9.0 %. No step was used.
-LAUNCH_S = 2.0e-6
-ALONE_S, PAIR_S = 1.840e-6, 2.924e-6  # of a block in a CTA alone on its SM, and in each of two
-MASKED = 1.54  # of a block's time, that a block on the diagonal takes longer
+# of an H100: |fitted / measured - 1| 2.6 % in the median, p90 6.3 %; the H200's rows 2.7 and 7.6 %. No step was used.
+LAUNCH_S = 2.12e-6
+UNMASKED_S = 2.78e-6  # before the first block that is not on the diagonal
+ALONE_S, PAIR_S = 1.754e-6, 2.902e-6  # of a block in a CTA alone on its SM, and in each of two
+STREAM_S = 1.8e-9  # of a block, for each kv head of a chunk that is read at the same time, where all tiles run at once
+MASKED = 1.40  # of a block's time, that a block on the diagonal takes longer
 BEHIND_S = 14e-6  # behind other kernels, of a launch of one round: 200 and 430 tokens in kernels.csv
 
 
@@ -34,18 +36,25 @@ def blocks(chunks: Sequence[tuple[int, int]], window: int | None = None, causal:
 
 @lru_cache(maxsize=1 << 14)
 def seconds(
-    chunks: tuple[tuple[int, int], ...], heads: int, sms: int, window: int | None = None, causal: bool = True
+    chunks: tuple[tuple[int, int], ...],
+    heads: int,
+    kv_heads: int,
+    sms: int,
+    window: int | None = None,
+    causal: bool = True,
 ) -> float:
     """Seconds of one launch over all chunks: (new, past) tokens each; not `causal`: every query sees `past` keys."""
     own = blocks(chunks, window, causal)
     many = len(own) * heads
+    start_s = LAUNCH_S + (UNMASKED_S if any(past or new > 2 * ROWS for new, past in chunks) else 0.0)
     if many <= 2 * sms:
-        return LAUNCH_S + max(own) * (ALONE_S if many <= sms else PAIR_S)
+        block_s = ALONE_S if many <= sms else PAIR_S
+        return start_s + max(own) * (block_s + STREAM_S * kv_heads * len(chunks))
     slots = [own[at % len(own)] for at in range(2 * sms)]
     heapify(slots)
     for at in range(2 * sms, many):
         heapreplace(slots, slots[0] + own[at % len(own)])
-    return LAUNCH_S + PAIR_S * max(slots)
+    return start_s + PAIR_S * max(slots)
 
 
 def one_round(chunks: Sequence[tuple[int, int]], heads: int, sms: int) -> bool:

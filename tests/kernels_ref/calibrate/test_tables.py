@@ -11,7 +11,7 @@ from kernels_ref.calibrate import driver
 from kernels_ref.calibrate.point import Measured, Point, Unable, Work
 from kernels_ref.calibrate.table import Table
 
-ORIGIN = dict.fromkeys(("device", "driver", "torch", "triton", "version", "command"), "x")
+ORIGIN = dict.fromkeys(("device", "host", "driver", "torch", "triton", "version", "command"), "x")
 
 
 def point(n: int, launched: list[int] | None = None) -> Point:

@@ -41,6 +41,17 @@ def test_sequences_grow_in_one_piece() -> None:
     assert sorted(first + second + rest) == list(range(64))
 
 
+def test_more_places_than_pages() -> None:
+    pages = RunPages(8, 24)
+    mine = [pages.take_after(None, 2) for _ in range(3)]
+    for _ in range(2):
+        mine[0] += pages.take_after(mine[0][-1], 1)
+    assert len(runs_of(mine[0])) == 1 and max(mine[0]) < 24
+    assert pages.held == 8
+    with pytest.raises(RuntimeError, match="1 pages wanted, 0 of 8 free"):
+        pages.take_after(mine[1][-1], 1)
+
+
 def test_runs() -> None:
     assert runs_of([3, 4, 5, 9, 2, 3]) == [(0, 3, 3), (3, 9, 1), (4, 2, 2)]
     assert runs_of([]) == []

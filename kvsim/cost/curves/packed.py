@@ -1,0 +1,79 @@
+"""Seconds of KIVI's decode attention (kernels_ref/kivi_decode.py): one warp a program, pages of 128 tokens in turn.
+
+Codes become operands in registers, so that neither HBM nor the tensor cores bind where warps are few: a page takes a
+warp several latencies, and twelve warps live on an SM. How many pages a program takes is the kernel's own arithmetic;
+a test holds the two against each other.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.specs.hardware import Chip
+
+PAGE = 128  # tokens that are packed at once
+START_PAGES = 1  # what the kernel's choice charges a program
+WARPS, FEW_WARPS = 12, 8  # on an SM: 168 registers a thread, 255 for more than 8 query heads of a kv head
+
+
+@dataclass(frozen=True)
+class PackedDecodeCurve:
+    """One query token a sequence over packed pages.
+
+    Attributes:
+        launch_s: the kernel's ramp and drain, and the merge's.
+        page_s: of one page in a warp, by latency.
+        memory_share: of HBM bandwidth.
+        exposed: share of the shorter of pages in turn and HBM traffic that the longer does not hide.
+        split_s: of each split of a row in the merge.
+    """
+
+    launch_s: float
+    page_s: float
+    memory_share: float
+    exposed: float
+    split_s: float
+
+    def seconds(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> Floats:
+        """Seconds of one layer. Shape: batch, context, heads, kv_heads, head_dim, bits."""
+        latency, serial, memory = self._work(chip, shape)
+        return latency + bodies([serial, memory], self.exposed)
+
+    def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
+        """Latency, pages in turn, HBM bandwidth."""
+        return dict(zip(("latency", "pages in turn", "HBM bandwidth"), self._work(chip, shape), strict=True))
+
+    def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, Floats, Floats]:
+        batch, context, heads, kv_heads, dim, bits = np.broadcast_arrays(
+            *(
+                np.asarray(shape[key], np.float64)
+                for key in ("batch", "context", "heads", "kv_heads", "head_dim", "bits")
+            )
+        )
+        rows, pages, bytes_per_s = batch * kv_heads, np.ceil(context / PAGE), self.memory_share * chip.memory.bandwidth
+        slots = chip.multiprocessors * np.where(heads / kv_heads > 8, FEW_WARPS, WARPS)
+        each = chosen(rows, pages, slots)
+        parts = np.ceil(pages / each)
+        merged = 8.0 * batch * heads * (dim + 1) * (parts + 1) / bytes_per_s  # one more part for the youngest tokens
+        memory = packed_bytes(batch * context * kv_heads * dim, bits) / bytes_per_s
+        latency = self.launch_s + self.split_s * parts + merged
+        return latency, np.ceil(rows * parts / slots) * each * self.page_s, memory
+
+
+def packed_bytes(elements: Floats, bits: Floats) -> Floats:
+    """Bytes of so many keys and as many values: codes, and 32 bits of scale and minimum for each group of 32."""
+    found: Floats = 2 * elements * (bits + 1) / 8
+    return found
+
+
+def chosen(rows: Floats, pages: Floats, slots: Floats) -> Floats:
+    """Pages of a program, as `kernels_ref.kivi_decode.choose`: what makes rounds of `slots` programs end soonest."""
+    shape = np.shape(rows)
+    rows, pages, slots = (np.ravel(value) for value in np.broadcast_arrays(rows, pages, slots))
+    found = np.ones(rows.size)
+    for at in range(rows.size):  # contexts differ by orders of magnitude: no common table
+        tried = np.arange(1.0, max(pages[at], 1) + 1)
+        cost = np.ceil(rows[at] * np.ceil(pages[at] / tried) / slots[at]) * (tried + START_PAGES)
+        found[at] = tried[int(np.argmin(cost))]
+    return found.reshape(shape)
