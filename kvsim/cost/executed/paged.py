@@ -15,8 +15,8 @@ import numpy as np
 from kvsim.cost.curves.paged import TILES, PagedDecodeCurve, chosen, tile
 from kvsim.specs.hardware import Chip
 
-# Seconds that a block of keys takes a CTA which nothing else holds up, and bytes a clock that an SM takes in, by bytes of
-# an element: fitted to ragged_decode.csv of an H200 (with `drained`) and to attention_decode.csv of both chips.
+# Seconds that a block of keys takes a CTA which nothing else holds up, and bytes a clock that an SM takes in, by bytes
+# of an element: fitted to ragged_decode.csv of an H200 (with `drained`) and to attention_decode.csv of both chips.
 LONE_S = {2: 1.7e-6, 1: 1.3e-6}
 SM_BYTES_PER_CLOCK = {2: 19.0, 1: 15.0}
 WIDTHS = tuple(sorted({-(-int(256 * 1.25**i) // 128) * 128 for i in range(38)}))  # tokens of a row that graphs have
