@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from kvsim import find
-from kvsim.cost.calibration import Calibration, Fitted, Hot, InSteps, form
+from kvsim.cost.calibration import Calibration, Fitted, Hot, InSteps, Switches, form
 from kvsim.cost.curves import Floats
+from kvsim.cost.curves.switches import SwitchedCurve, factors
 from kvsim.specs.hardware import Chip
 from kvsim.validate.instep import OWN as OWN_KERNELS
 from kvsim.validate.instep import beside_chunk, in_steps
@@ -60,7 +61,14 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
     """The curve of `plan` fitted to the rows that are not held out, with residuals of those that are."""
     fitted, hot = parameters(plan, part, rows.where(~rows.held))
     held = rows.where(rows.held)
-    left_s = predicted(form(plan.form or plan.op)(**fitted), part, held, hot)
+    curve = form(plan.form or plan.op)(**fitted)
+    table = None
+    if plan.switches:
+        seen = rows.where(~rows.held)
+        found = factors(plan.switches, seen.shape, seen.seconds / predicted(curve, part, seen, hot))
+        table = Switches(bounds=[list(limits) for limits in plan.switches], factors=found)
+        curve = SwitchedCurve(curve, table.bounds, table.factors)
+    left_s = predicted(curve, part, held, hot)
     about = {
         "op": plan.op,
         "dtype": plan.dtype,
@@ -77,6 +85,7 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
         host=plan.host,
         fitted=plan.fitted,
         parameters=fitted,
+        switches=table,
         held_out=residuals(held, left_s),
         held_out_512=residuals_512(held, left_s),
         benchmark=hot,
