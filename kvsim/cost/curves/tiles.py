@@ -120,17 +120,16 @@ class TileGemmCurve:
     ) -> tuple[Floats, NDArray[np.intp], Floats]:
         """`_fastest` of shapes [rows]."""
         took, tile, split = np.full(m.shape, np.inf), np.zeros(m.shape, np.intp), np.ones(m.shape)
-        few = np.minimum(_tiles(m, n, 256, 128), _tiles(m, n, 128, 256)) <= chip.multiprocessors / 2
         m, n, k = m[:, None], n[:, None], k[:, None]
         tiles, compute, loads = self.paces(chip, dtype, m, n, _ROWS, _COLUMNS, _STALL)
         pace = _fourth(compute) + _fourth(loads) + self.step_s**4
         memory, least = self.whole(chip, dtype, m, n, k)
-        fewest = tiles.min(axis=0)
+        least_of_row, least_of_tile = tiles.min(axis=1), tiles.min(axis=0)
         for parts in (1, *SPLITS):
             some, those = np.arange(len(m)), np.arange(len(TILES))
             if parts > 1:  # CTAs in one wave
-                some = np.flatnonzero(few & (k[:, 0] >= parts * LEAST_K))
-                those = np.flatnonzero(fewest * parts <= chip.multiprocessors)
+                some = np.flatnonzero((least_of_row * parts <= chip.multiprocessors) & (k[:, 0] >= parts * LEAST_K))
+                those = np.flatnonzero(least_of_tile * parts <= chip.multiprocessors)
             if not (len(some) and len(those)):
                 continue
             at = np.ix_(some, those)
