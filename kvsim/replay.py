@@ -168,7 +168,7 @@ def run(
     figures["wall_s"] = time.perf_counter() - begun
     figures["names"] = names
     figures["assumptions"] = assumptions(simulation, fidelity, copies, why.sources)
-    texts = dict.fromkeys(source.text for _, source in why.sources if source != DATASHEET)
+    texts = dict.fromkeys(source.text for _, source in why.sources if source.text != DATASHEET.text)
     rates = "; ".join([*texts, DATASHEET.text])  # some class of Ops is always priced by it
     figures["provenance"] = {"rates": rates, "expected_error": why.expected_error}
     if sending := note(trace, closed, concurrency):

@@ -71,6 +71,7 @@ def _value(name: str, text: str) -> Any:
 def _table(kind: str, given: dict[str, str], hw: str, found: "OneOp") -> str:
     import numpy as np
 
+    from kvsim.cost.source import DATASHEET, shown
     from kvsim.report.table import wrapped
     from kvsim.report.words import percent, seconds
 
@@ -85,8 +86,9 @@ def _table(kind: str, given: dict[str, str], hw: str, found: "OneOp") -> str:
         shape = [texts[i] for texts in listed.values()]
         texts = (*shape, seconds(float(took)), seconds(float(ideal)), percent(float(share)))
         lines.append("  " + "".join(f"{text:>12}" for text in texts) + f"  {bound}")
-    about = f"{found.provenance} rates"
-    if found.provenance != "datasheet":
+    if found.provenance == DATASHEET.text:
+        about = f"datasheet rates; expect +-{found.expected_error:.0%}{shown([kind])}"
+    else:
         about = f"{found.provenance}; 9 of 10 shapes within {percent(found.expected_error)}"
     lines += wrapped(about)
     return "\n".join(lines)

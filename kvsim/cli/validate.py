@@ -79,13 +79,14 @@ def validate_command(
             raise UserError("validate --on: give --hw, the machine to predict, and neither --borrow nor --out")
         _own(on, hw, as_json)
         return
-    from kvsim.validate.compare import comparisons, in_steps, lent
+    from kvsim.validate.compare import comparisons, in_steps
+    from kvsim.validate.leftout import lent
     from kvsim.validate.table import render, to_json
     from kvsim.validate.wholesteps import whole_steps
 
     compared, steps = comparisons(hw), in_steps(hw)
     whole = whole_steps() if any(name == "rtx-4090" for name, _ in steps) else {}
-    borrowed = list(lent(hw)) if borrow else []
+    borrowed = lent(hw) if borrow else []
     if out:
         if all(one.rows is None for one in compared):
             raise UserError("validate --out: no measurements to draw; KVSIM_SHARED names the folder of published ones")

@@ -13,6 +13,7 @@ from kvsim.specs.load import Spec
 CURVES = {  # a class of Ops has a form of its own name, other kernels have theirs; loaded when it is used
     "gemm": "gemm.GemmCurve",
     "tile_gemm": "tiles.TileGemmCurve",
+    "cutlass_gemm": "cutlass.CutlassCurve",
     "grouped_gemm": "grouped.GroupedGemmCurve",
     "attention_decode": "decode.DecodeCurve",
     "paged_decode": "paged.PagedDecodeCurve",
@@ -21,6 +22,7 @@ CURVES = {  # a class of Ops has a form of its own name, other kernels have thei
     "attention_prefill": "prefill.PrefillCurve",
     "query_tiles": "queries.QueryTileCurve",
     "paired_tiles": "pairs.PairedTileCurve",
+    "flashinfer": "flashinfer.FlashInferCurve",
     "packed_tiles": "packgqa.PackedTileCurve",
     "column_sums": "sums.ColumnSumsCurve",
     "packed_decode": "packed.PackedDecodeCurve",
@@ -36,7 +38,9 @@ CURVES = {  # a class of Ops has a form of its own name, other kernels have thei
     "elementwise": "passes.PassCurve",
 }
 BESIDE_CHUNK = "attention_beside_chunk"  # decodes in a step that also reads prompts, by the prompts' kernel
-BORROWED_ERROR = 0.08  # more than the lender's, where a chip borrows a relative's curve
+# More than the lender's, where a chip borrows a relative's curve: what Hopper's two chips showed, each by the other's.
+BORROWED_ERROR = 0.08
+BORROWED_ERRORS = {"packed_decode": 0.10}  # unpacking bounds it on the H200, pages of the cache on the H100
 
 
 def form(name: str) -> type[Any]:
@@ -44,6 +48,11 @@ def form(name: str) -> type[Any]:
     module, _, curve = CURVES[name].partition(".")
     found: type[Any] = getattr(import_module(f"kvsim.cost.curves.{module}"), curve)
     return found
+
+
+def borrowed_error(op: str) -> float:
+    """What a relative's curve adds to its error, in the median."""
+    return BORROWED_ERRORS.get(op, BORROWED_ERROR)
 
 
 class Residuals(Spec):
@@ -63,6 +72,13 @@ class Hot(Spec):
     l2_share: float
 
 
+class Switches(Spec):
+    """A table of residuals on top of a GEMM's curve, by classes of m, n and k: see `curves/switches.py`."""
+
+    bounds: list[list[float]]
+    factors: list[list[list[float]]]
+
+
 class Fitted(Spec):
     """A fitted curve, with all that a reader needs to judge it.
 
@@ -71,6 +87,7 @@ class Fitted(Spec):
         tables: files of measurements, under hardware/calibration or where the source publishes them.
         where: their columns' values that make a row one of this kernel's.
         measured_on: the chip whose rows these are, where a relative lends its kernel; residuals are of that chip.
+        switches: a table of residuals on top, of this chip's library alone.
         host: the one whose processor, or whose root of the bus, these copies' seconds belong to.
         held_out: residuals of rows that the fit did not see; `held_out_512`: of GEMMs with n and k of at least 512.
     """
@@ -87,14 +104,24 @@ class Fitted(Spec):
     host: str = ""
     fitted: str
     parameters: dict[str, float | int | bool]
+    switches: Switches | None = None
     held_out: Residuals
     held_out_512: Residuals | None = None
     benchmark: Hot | None = None
 
     @cached_property
-    def curve(self) -> Any:
-        """The curve; unknown or missing parameters are a TypeError."""
+    def alone(self) -> Any:
+        """The curve without its table, which other chips may borrow; unknown or missing parameters are a TypeError."""
         return form(self.form or self.op)(**self.parameters)
+
+    @cached_property
+    def curve(self) -> Any:
+        """The curve, with its table if it has one."""
+        if self.switches is None:
+            return self.alone
+        from kvsim.cost.curves.switches import SwitchedCurve
+
+        return SwitchedCurve(self.alone, self.switches.bounds, self.switches.factors)
 
 
 class InSteps(Spec):

@@ -14,14 +14,14 @@ from kvsim.cost.calibration import BESIDE_CHUNK, NOTHING, Calibrated, Fitted, In
 from kvsim.cost.devices import fpga
 from kvsim.cost.lanes import COPY_SHARE, Lane, lanes, missing
 from kvsim.cost.op import D2H, GPU, H2D, PEER, Num, Op
-from kvsim.cost.source import DATASHEET, OVERLAY, Source, in_step, of_curve
+from kvsim.cost.source import OVERLAY, Source, datasheet, in_step, of_curve
 from kvsim.specs.hardware import Chip, Link, Machine
 
 # kind -> (share of the tensor peak, share of the memory's or link's datasheet bandwidth) that a good kernel reaches.
 EFFICIENCY: dict[str, tuple[float, float]] = {
     "gemm": (0.70, 0.85),  # large cuBLAS GEMMs run at 65-75 % of a dense peak under the power cap
     "grouped_gemm": (0.70, 0.85),  # of experts, likewise
-    "attention_prefill": (0.55, 0.80),  # FlashAttention-2/3, causal, head_dim 128: 50-65 %
+    "attention_prefill": (0.55, 0.80),  # of tensor cores: what Chip.flash says of the generation
     "attention_decode": (0.50, 0.80),  # split-KV decode: 75-85 % of HBM above 0.25 GB of cache
     "ragged_decode": (0.50, 0.80),
     "elementwise": (0.50, 0.80),  # streaming kernels
@@ -117,11 +117,11 @@ class Rates:
             return of_curve(one, self._measured(op))
         coefficients = self.coefficients(op)
         if not coefficients:
-            return DATASHEET
+            return datasheet(op.kind)
         of = "attention_prefill" if coefficients.op == BESIDE_CHUNK else coefficients.op
         curve = self.curves.curve(of, coefficients.dtype)
         if curve is None:
-            return DATASHEET
+            return datasheet(op.kind)
         return in_step(coefficients, curve, self.curves, "dequantizes" in op.shape and coefficients.op == op.kind)
 
     def latency_s(self, op: Op) -> float:
@@ -160,8 +160,11 @@ class Rates:
         if unit == "alu":
             return self.alu_per_s
         one = self.streams(op)
-        share = getattr(one.curve, "tensor_share", 0.0) if one else 0.0
-        return (share or EFFICIENCY[op.kind][0]) * self.chip.peak.of(unit)
+        peak = self.chip.peak.of(unit)
+        if measured := getattr(one.curve, "tensor_share", 0.0) if one else 0.0:
+            return float(measured) * peak
+        share = self.chip.flash.share if op.kind == "attention_prefill" else EFFICIENCY[op.kind][0]
+        return _reached(share, peak, self.chip.peak.slowed)
 
     @cached_property
     def alu_per_s(self) -> float:
@@ -183,10 +186,19 @@ class Rates:
         for unit, flops in op.flops.items():
             found[f"{unit} FLOPs" if unit != "alu" else "plain-core arithmetic"] = flops / self.flops_per_s(op, unit)
         found[self.memory_name(op)] = op.bytes / self.bytes_per_s(op)
+        if op.kind == "attention_prefill" and "new" in op.shape:
+            found["longest tile"] = self._longest_tile_s(op)
         if op.kind == "column_sums" and self.streams(op):  # nothing of one hides the other
             latency = found.pop("latency")
             both = sum(found.values())
             return {"latency": latency} | dict.fromkeys(found, both)
+        return found
+
+    def _longest_tile_s(self, op: Op) -> Num:
+        """Seconds of the last queries of a prompt, which no other SM can help with."""
+        keys = op.shape["past"] + op.shape["new"]
+        flops = 4.0 * self.chip.flash.rows * keys * op.shape["head_dim"]
+        found: Num = flops * self.chip.multiprocessors / self.flops_per_s(op, "bf16")
         return found
 
     def memory_name(self, op: Op) -> str:
@@ -249,16 +261,20 @@ class Rates:
             lane = self.lane(op.lane)
             beside = [flops / lane.peak_flops_per_s for flops in op.flops.values()]
             return op.count * _largest([op.bytes / lane.peak_bytes_per_s, *beside])
-        share_c, share_b = EFFICIENCY[op.kind]
-        if one := self.streams(op):
-            share_b = float(one.curve.memory_share)
-            share_c = getattr(one.curve, "tensor_share", share_c)
-        times = [op.bytes * share_b / self.bytes_per_s(op)]
-        times += [
-            flops * (ALU_SHARE if unit == "alu" else share_c) / self.flops_per_s(op, unit)
-            for unit, flops in op.flops.items()
-        ]
+        carrier = self.peer if op.kind == "all_reduce" else self.chip.memory
+        times = [op.bytes / carrier.bandwidth]
+        for unit, flops in op.flops.items():
+            times.append(flops / (self.alu_per_s / ALU_SHARE if unit == "alu" else self.chip.peak.of(unit)))
         return op.count * _largest(times)
+
+
+def _reached(share: float, peak: float, slowed: float) -> float:
+    """FLOP/s of kernels that usually reach `share` of a peak, where products are `slowed` times below the full rate.
+
+    What else a kernel waits for takes as long as at the full rate: loads, exponentials, the power limit. So a GeForce,
+    whose sums in fp32 run at half rate, gets nearer to its peak: 0.82 where others get 0.70.
+    """
+    return peak / (1 + (1 / share - 1) / slowed)
 
 
 def _largest(values: list[Num]) -> Num:

@@ -9,18 +9,27 @@ LINKS = ("pcie", "nvlink", "cxl", "rdma", "tcp")
 
 
 class Peaks(Spec):
-    """Dense FLOP/s by operand type, tensor cores but for `fp32` (the plain cores that do element-wise work)."""
+    """Dense FLOP/s by operand type, tensor cores but for `fp32` (the plain cores that do element-wise work).
+
+    `fp16_sums`: of fp16 products that are summed in fp16, where sums in fp32 run at less than the full rate.
+    """
 
     bf16: FlopsPerS = Field(gt=0)
     fp32: FlopsPerS = Field(gt=0)
     fp16: FlopsPerS | None = Field(default=None, gt=0)
     fp8: FlopsPerS | None = Field(default=None, gt=0)
     int8: FlopsPerS | None = Field(default=None, gt=0)
+    fp16_sums: FlopsPerS | None = Field(default=None, gt=0)
 
     def of(self, dtype: str) -> float:
         """FLOP/s of a GEMM whose operands are `dtype`: a chip without that unit converts to bf16 first."""
         peak = getattr(self, dtype, None)
         return float(peak if peak is not None else self.bf16)
+
+    @property
+    def slowed(self) -> float:
+        """How many times as fast the tensor cores would be if sums in fp32 ran at the full rate."""
+        return self.fp16_sums / (self.fp16 or self.bf16) if self.fp16_sums else 1.0
 
 
 class Memory(Spec):
@@ -65,6 +74,17 @@ class Codec(Spec):
     rate: BytesPerS = Field(gt=0)
 
 
+class Flash(Spec):
+    """What FlashAttention-2 makes of prompts on chips of a generation; read where a chip was not measured.
+
+    `rows`: queries of a tile, head_dim 128, causal. `share`: of the tensor cores' peak: 50 to 73 % on an A100, says the
+    abstract of arXiv 2307.08691; causal prompts of serving at its lower end.
+    """
+
+    rows: Count = 128
+    share: float = Field(default=0.55, gt=0, le=1)
+
+
 class Chip(Spec):
     """One accelerator. `sources` names where each figure comes from, by key."""
 
@@ -78,6 +98,7 @@ class Chip(Spec):
     idle_power: Watts = Field(ge=0)
     fpga: Fpga | None = None
     codec: Codec | None = None
+    flash: Flash = Field(default_factory=Flash)
     sources: dict[str, str] = Field(default_factory=dict)
 
 

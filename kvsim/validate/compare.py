@@ -1,23 +1,14 @@
-"""What `kvsim validate` shows: curves against held-out rows, and measured chips as if they had not been measured."""
+"""What `kvsim validate` shows: curves against held-out rows."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
-from kvsim import find, oneop
+from kvsim import find
 from kvsim.cost.calibration import Fitted, InSteps, Residuals
 from kvsim.cost.curves import Floats
-from kvsim.cost.policykernels import KINDS as POLICY_KERNELS
-from kvsim.cost.rates import Rates
 from kvsim.errors import UserError, unknown
-from kvsim.specs.hardware import Chip
 from kvsim.validate.published import read
 from kvsim.validate.residuals import predicted, residuals, residuals_512
 from kvsim.validate.rows import Rows
-
-BETWEEN_OTHERS = "NVIDIA H200"  # whose links are those of the H100s that curves were fitted to
-COLD = 0.01  # the largest share in L2 of a row that datasheet rates are held against
 
 
 @dataclass(frozen=True)
@@ -30,16 +21,6 @@ class Comparison:
     residuals_512: Residuals | None
     rows: Rows | None
     predicted_s: Floats | None
-
-
-@dataclass(frozen=True)
-class Lent:
-    """A measured chip priced by another's curve, or (`lender` "datasheet") by datasheet rates."""
-
-    name: str
-    op: str
-    lender: str
-    residuals: Residuals
 
 
 def names(hw: str | None) -> list[str]:
@@ -83,50 +64,3 @@ def comparisons(hw: str | None = None) -> list[Comparison]:
 def in_steps(hw: str | None = None) -> list[tuple[str, InSteps]]:
     """Coefficients that price attention inside a step, by chip."""
     return [(name, one) for name in names(hw) for one in find.calibrated(name).calibration.in_steps]
-
-
-def lent(hw: str | None = None) -> Iterator[Lent]:
-    """Each measured chip as if it had not been measured; nothing where its measurements are not at hand."""
-    every = [name for name in names(None) if isinstance(find.part(name), Chip)]
-    for name in names(hw):
-        part = find.part(name)
-        if not isinstance(part, Chip):
-            yield from _between_others(name)
-            continue
-        own = find.calibrated(name)
-        for one in own.calibration.curves:  # another than a class's first kernel: by the same one of another chip
-            used = not one.measured_on and one.dtype == "bf16" and one.op in oneop.KINDS
-            first = own.curve(one.op, one.dtype) is one
-            rows = read(name, one.op, one.dtype, one.tables, one.where) if used else None
-            if rows is None:
-                continue
-            for lender in every:
-                curves = find.calibrated(lender)
-                same = curves.curve(one.op, one.dtype, one.kernel)
-                other = same or (curves.curve(one.op, one.dtype) if first else None)
-                if lender != name and other:
-                    seconds = predicted(other.curve, part, rows, one.benchmark)
-                    whose = lender if first else f"{lender}, {one.kernel}"
-                    yield Lent(name, one.op, whose, residuals(rows, seconds))
-            if not first or one.op in POLICY_KERNELS:  # a usual share is of a class of models' Ops
-                continue
-            cold = rows.where(np.broadcast_to(np.asarray(rows.hot(one.benchmark, part.l2)) < COLD, len(rows)))
-            if len(cold):
-                yield Lent(name, one.op, "datasheet", residuals(cold, _datasheet_s(part, cold)))
-
-
-def _between_others(link: str) -> Iterator[Lent]:
-    """Curves of a link that were fitted between chips of one kind, against rows between others."""
-    for one in find.calibrated(link).calibration.curves:
-        if "device" in one.where:
-            rows = read(link, one.op, one.dtype, one.tables, one.where | {"device": BETWEEN_OTHERS})
-            assert rows is not None
-            seconds = predicted(one.curve, find.part(link), rows, one.benchmark)
-            yield Lent(f"{link} (H200)", one.op, f"{one.kernel}, of H100s", residuals(rows, seconds))
-
-
-def _datasheet_s(chip: Chip, rows: Rows) -> Floats:
-    """Seconds of rows by datasheet rates times a usual share."""
-    machine = find.machine("h100")  # its links do not matter to kernels
-    shape = dict(rows.shape) if "gemm" not in rows.op else rows.keyed
-    return np.asarray(Rates(chip, machine.host_link, machine.peer_links[0]).seconds(oneop.KINDS[rows.op](**shape)))

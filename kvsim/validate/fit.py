@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from kvsim import find
-from kvsim.cost.calibration import Calibration, Fitted, Hot, InSteps, form
+from kvsim.cost.calibration import Calibration, Fitted, Hot, InSteps, Switches, form
 from kvsim.cost.curves import Floats
+from kvsim.cost.curves.switches import SwitchedCurve, factors
 from kvsim.specs.hardware import Chip
 from kvsim.validate.instep import OWN as OWN_KERNELS
 from kvsim.validate.instep import beside_chunk, in_steps
@@ -32,9 +33,8 @@ MOST_ROWS = 2000
 APART = "paged_decode"  # decodes by a kernel of their own, also beside a chunk
 
 
-def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
-    """The curve of `plan` fitted to the rows that are not held out, with residuals of those that are."""
-    seen = rows.where(~rows.held)
+def parameters(plan: Plan, part: Any, seen: Rows) -> tuple[dict[str, float | int | bool], Hot | None]:
+    """Of `plan`'s curve, fitted to some rows, and what of its benchmark stayed in L2."""
     if len(seen) > MOST_ROWS:
         seen = seen.where(np.random.default_rng(0).permutation(len(seen))[:MOST_ROWS])
     start = {
@@ -50,13 +50,25 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
         return {**{name: digits(value) for name, value in found.items()}, **plan.given}, hot
 
     def errors(x: Floats) -> Floats:
-        parameters, hot = build(x)
-        found: Floats = np.log(predicted(form(plan.form or plan.op)(**parameters), part, seen, hot) / seen.seconds)
-        return found
+        found, hot = build(x)
+        left: Floats = np.log(predicted(form(plan.form or plan.op)(**found), part, seen, hot) / seen.seconds)
+        return left
 
-    parameters, hot = build(solve(errors, np.log(np.array(list(start.values())))))
+    return build(solve(errors, np.log(np.array(list(start.values())))))
+
+
+def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
+    """The curve of `plan` fitted to the rows that are not held out, with residuals of those that are."""
+    fitted, hot = parameters(plan, part, rows.where(~rows.held))
     held = rows.where(rows.held)
-    left_s = predicted(form(plan.form or plan.op)(**parameters), part, held, hot)
+    curve = form(plan.form or plan.op)(**fitted)
+    table = None
+    if plan.switches:
+        seen = rows.where(~rows.held)
+        found = factors(plan.switches, seen.shape, seen.seconds / predicted(curve, part, seen, hot))
+        table = Switches(bounds=[list(limits) for limits in plan.switches], factors=found)
+        curve = SwitchedCurve(curve, table.bounds, table.factors)
+    left_s = predicted(curve, part, held, hot)
     about = {
         "op": plan.op,
         "dtype": plan.dtype,
@@ -72,7 +84,8 @@ def fit(plan: Plan, part: Any, rows: Rows) -> Fitted:
         measured_on=plan.measured_on,
         host=plan.host,
         fitted=plan.fitted,
-        parameters=parameters,
+        parameters=fitted,
+        switches=table,
         held_out=residuals(held, left_s),
         held_out_512=residuals_512(held, left_s),
         benchmark=hot,

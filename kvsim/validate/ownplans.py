@@ -9,6 +9,7 @@ CHIPS = {"h100-sxm": "H100", "h200-sxm": "H200"}
 HOSTS = {"h100-sxm": "dgx-h100", "h200-sxm": "dgx-h200"}  # of the systems that have these chips
 LANES = ("h2d", "d2h")
 LATEST = "h200-sxm"  # of which unlike batches were measured; it lends them
+AGAIN = {("h200-sxm", "gemm"): ("gemm_again.csv",)}  # on another board, and at shapes between
 TINY_KERNEL_S = 1.13e-6  # one that adds to 4 kB, in a graph: both chips' launches.csv
 # The largest copy that is not shared out: from an H100, 16 to 131 kB go at 48 GB/s, 131 to 185 kB take 0.6 us more.
 ONE_ENGINE_BYTES = 131072.0
@@ -39,7 +40,8 @@ def plans(chip: str) -> list[Plan]:
 
     def plan(op: str, dtype: str, kernel: str, form: str = "") -> Plan:
         where, start = {"kernel": kernel}, STARTS.get((chip, op, dtype, kernel), {})
-        return Plan(chip, op, dtype, kernel, (f"{op}.csv",), origin, start=start, where=where, form=form)
+        tables = (f"{op}.csv", *AGAIN.get((chip, op), ()))
+        return Plan(chip, op, dtype, kernel, tables, origin, start=start, where=where, form=form)
 
     def policy(op: str, dtype: str, kernel: str, measured: str, more: Any = (), given: Any = ()) -> Plan:
         """A policy's kernel, which policies.csv calls `measured`."""

@@ -21,6 +21,7 @@ class Plan:
         given: parameters that are known rather than fitted; `start` replaces START's.
         where: what columns of a table of our own must hold.
         form: of the curve, if it is not its op's.
+        switches: bounds of the classes of m, n and k that a table of residuals on top has.
         measured_on: the relative that was measured, if it was not `part`.
         host: the one that copies were measured on, where their seconds belong to it.
     """
@@ -36,6 +37,7 @@ class Plan:
     benchmark: Hot | None = None
     where: dict[str, str] = field(default_factory=dict)
     form: str = ""
+    switches: tuple[tuple[float, ...], ...] = ()
     measured_on: str = ""
     host: str = ""
     fitted: str = "2026-11-23"

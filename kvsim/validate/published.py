@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +40,35 @@ def folder() -> Path | None:
 def read(chip: str, op: str, dtype: str, tables: Sequence[str], where: Mapping[str, str] = NO_COLUMNS) -> Rows | None:
     """The rows of one class of Ops of a chip (or link); None where a published table is not at hand.
 
-    `where`: values of columns that a row of our own tables must have.
+    `where`: values of columns that a row of our own tables must have. A GEMM in several of our own is one row of its
+    measurements' geometric mean.
 
     Raises:
         UserError: a table of ours lacks a column.
     """
-    parts = []
+    parts, ours = [], True
     for table in tables:
         own = ROOT / "hardware" / "calibration" / (table if "/" in table else f"{chip}/{table}")
         published = folder()
         if own.is_file():
             parts.append(_own(own, op, dtype, where))
         elif published and (published / table).is_file():
+            ours = False
             parts.append(_published(published / table, op, dtype))
         else:
             return None
     shape = {name: np.concatenate([part.shape[name] for part in parts]) for name in SHAPES[op]}
-    return Rows(op, dtype, shape, np.concatenate([part.seconds for part in parts]))
+    rows = Rows(op, dtype, shape, np.concatenate([part.seconds for part in parts]))
+    return _mean(rows) if ours and op == "gemm" and len(parts) > 1 else rows
+
+
+def _mean(rows: Rows) -> Rows:
+    """A row a shape, in the order of their first."""
+    shapes = np.stack(list(rows.shape.values()), axis=1)
+    _, first, which, count = np.unique(shapes, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    mean = np.exp(np.bincount(which.ravel(), np.log(rows.seconds)) / count)
+    order = np.argsort(first)
+    return replace(rows.where(first[order]), seconds=mean[order])
 
 
 def _frame(path: Path) -> Any:

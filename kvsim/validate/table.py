@@ -5,7 +5,8 @@ from typing import Any
 
 from kvsim.cost.calibration import InSteps, Residuals
 from kvsim.report.words import percent
-from kvsim.validate.compare import Comparison, Lent
+from kvsim.validate.compare import Comparison
+from kvsim.validate.leftout import Lent
 
 _WIDTHS = "{:<15}{:<19}{:<6}{:>7}{:>9}{:>9}{:>9}  {}"
 
@@ -35,13 +36,32 @@ def render(
         lines.append(_row("rtx-4090", kind, "bf16", left, f"by {label}"))
     if borrowed:
         lines += ["", "measured chips as if they were not: priced by another's curve, and by datasheet rates"]
-        lines += [_row(one.name, one.op, "bf16", one.residuals, f"by {one.lender}") for one in borrowed]
+        lines += [_lent(one) for one in borrowed]
+        lines += _verdict(borrowed)
     lines += ["", "kernels"]
     for one in compared:
         fitted = one.fitted
         about = f"{fitted.kernel}; {fitted.source}, {fitted.licence}; fitted {fitted.fitted}"
         lines.append(f"{one.name:<15}{fitted.op:<19}{fitted.dtype:<6}{about}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _lent(one: Lent) -> str:
+    said = "" if one.margin is None else f", {one.margin:.0%} said: ".replace("%", " %")
+    said += {None: "", True: "holds", False: "FAILS"}[one.holds]
+    dtype = one.dtype if one.recomputed else f"{one.dtype} *"
+    return _row(one.name, one.op, dtype, one.residuals, f"by {one.lender}{said}; {one.kernel}")
+
+
+def _verdict(borrowed: Sequence[Lent]) -> list[str]:
+    """Whether what kvsim says of prices without measurements is true of those that can be checked."""
+    said = [one for one in borrowed if one.margin is not None]
+    wrong = [f"{one.name} {one.op} {one.dtype} by {one.lender}" for one in said if not one.holds]
+    lines = ["* as committed: the published tables are not at hand"] if any(not one.recomputed for one in said) else []
+    if not said:
+        return lines
+    told = f"margins in the median: {len(said) - len(wrong)} of {len(said)} hold"
+    return [*lines, told + (f"; not {', '.join(wrong)}" if wrong else "")]
 
 
 def _row(name: str, op: str, dtype: str, found: Residuals, where: str = "") -> str:
@@ -84,6 +104,11 @@ def to_json(
             for (kind, label), left in whole.items()
         ],
         "not_measured": [
-            {"name": one.name, "op": one.op, "lender": one.lender, **one.residuals.model_dump()} for one in borrowed
+            {
+                **{key: getattr(one, key) for key in ("name", "op", "dtype", "kernel", "lender", "margin", "holds")},
+                **one.residuals.model_dump(),
+                "recomputed": one.recomputed,
+            }
+            for one in borrowed
         ],
     }

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import kvsim
 from kvsim import find
 from kvsim.cost.calibration import Fitted
+from kvsim.cost.curves import cutlass, switches
 from kvsim.cost.curves.decode import splits
 from kvsim.specs.hardware import Chip, Link
 
@@ -26,6 +27,16 @@ def of(op: str) -> st.SearchStrategy[tuple[str, Fitted]]:
 
 def seconds(name: str, one: Fitted, **shape: Any) -> float:
     return float(one.curve.seconds(find.part(name), {**shape, "dtype": one.dtype}))
+
+
+def same_kernel(one: Fitted, shape: dict[str, Any], larger: dict[str, Any]) -> bool:
+    """Whether a library that picks kernels by rules of its own picks one for both."""
+    if one.form == "cutlass_gemm":
+        return bool(cutlass.chosen(shape["m"], shape["n"]) == cutlass.chosen(larger["m"], larger["n"]))
+    if one.switches:
+        bounds = one.switches.bounds
+        return switches.classes(bounds, shape) == switches.classes(bounds, larger)
+    return True
 
 
 @pytest.mark.parametrize(("name", "one"), CURVES, ids=[f"{n}-{c.op}-{c.dtype}" for n, c in CURVES])
@@ -46,8 +57,12 @@ def test_parameters_are_physical(name: str, one: Fitted) -> None:
 def test_a_gemm_never_gets_faster_with_more_work(
     known: tuple[str, Fitted], m: int, n: int, k: int, more: str, times: float
 ) -> None:
+    """Of one kernel: vLLM's 64 x 64 tile of 64 rows was measured 30 % slower than the 64 x 128 one of 65."""
     shape = {"m": m, "n": n, "k": k}
     larger = shape | {more: math.ceil(shape[more] * times)}
+    if not same_kernel(known[1], shape, larger):
+        larger = shape | {more: shape[more] + 1}
+        assume(same_kernel(known[1], shape, larger))
     assert seconds(*known, **larger) >= seconds(*known, **shape) * (1 - 1e-12)
 
 

@@ -89,7 +89,10 @@ def test_unlike_rows_take_as_long_as_the_longest() -> None:
     alike, unlike = seconds((1000,) * 24), seconds((500,) * 23 + (12500,))
     assert unlike > 1.5 * alike
     assert seconds((500,) * 22 + (12500,)) == pytest.approx(unlike, rel=0.1)
-    assert paged.makespan([4, 4, 4], 1, 1, 4, 2) == 8 and paged.makespan([4, 9], 1, 2, 5, 8) == 5
+    pace = paged.Pace(1.0, 0.0, 0.0, SMS)
+    assert paged.shares_of([4, 9], 1, 2, 5) == [4, 5, 4]
+    assert paged.drained([4, 4, 4], 2, pace, 0.0) == 8 and paged.drained([4, 5, 4], 8, pace, 0.0) == 5
+    assert paged.drained([4, 4], 2, paged.Pace(1.0, 0.0, 1.0, SMS), 1.0) == 10  # both start, and share HBM
     assert paged.width_of(256) == 256 and paged.width_of(257) == 384
 
 

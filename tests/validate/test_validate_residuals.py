@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kvsim.validate.compare import Comparison, comparisons, lent, names
+from kvsim.validate.compare import Comparison, comparisons, names
+from kvsim.validate.leftout import OF_H100S, lent
 from kvsim.validate.published import folder
 from kvsim.validate.wholesteps import whole_steps
 
@@ -53,10 +54,14 @@ def test_another_generation_is_off_by_more_than_a_relative() -> None:
 
 def test_curves_between_h100s_price_all_reduces_between_h200s() -> None:
     """And vLLM's attention on an H200 by the H100's: what a curve of one Hopper machine says of another."""
-    link = list(lent("nvlink4"))
+    link = [one for one in lent("nvlink4") if one.lender == OF_H100S]
     assert len(link) == 2
     assert all(one.residuals.median < 0.04 and one.residuals.p90 < 0.09 for one in link)
-    theirs = {one.op: one.residuals for one in lent("h200-sxm") if one.lender.endswith("of vLLM 0.24")}
+    theirs = {
+        one.op: one.residuals
+        for one in lent("h200-sxm")
+        if one.kernel.endswith("of vLLM 0.24") and one.lender == "h100-sxm"
+    }
     assert theirs["attention_decode"].median < 0.05 and theirs["attention_decode"].p90 < 0.14
     assert theirs["attention_prefill"].median < 0.07 and theirs["attention_prefill"].p90 < 0.21
 

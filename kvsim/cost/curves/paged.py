@@ -16,10 +16,8 @@ from kvsim.specs.hardware import DTYPE_BYTES, Chip
 MOST_SPLITS = 256
 SATURATES = 0.5  # a last, partial wave takes at least this share of a full one
 SHORT = 64  # tokens of a row whose blocks are all asked for at once
-NARROW, BESIDE = (
-    64,
-    3.0,
-)  # channels of which so many CTAs of the large 16-bit tile fit an SM's shared memory (70 kB each)
+WIDE = 128  # channels of the heads that most rows have
+NARROW, BESIDE = 64, 3.0  # channels of which so many CTAs of the large 16-bit tile fit an SM, at 70 kB each
 START_BLOCKS, MERGE_BLOCKS = 2.0, 0.02  # what the kernel's choice charges a CTA and a split, in blocks' times
 # (keys of a block, CTAs on one SM) of the kernel's tiles: tiny, short rows, 8 bits, 8 bits large, 16 bits, large.
 TILES = np.array([(32, 8), (64, 4), (32, 4), (64, 4), (128, 1), (64, 4)], np.float64)
@@ -37,7 +35,7 @@ class PagedDecodeCurve:
 
     Attributes:
         launch_s: the kernel's ramp and drain.
-        cta_s: of one CTA with its first block of keys; an SM runs its CTAs in turn.
+        cta_s: of one CTA with its first block of keys, of 128 channels; of fewer it takes less in proportion.
         block_s, small_block_s: of each further block in a CTA, by latency: of the tile that has an SM for itself, and
             of tiles of which an SM holds several.
         memory_share: of HBM bandwidth.
@@ -76,6 +74,8 @@ class PagedDecodeCurve:
         rows = batch * kv_heads
         keys, resident = np.moveaxis(TILES[tile(width, rows, context, 2 * rows * context * dim * width)], -1, 0)
         parts, each = chosen(rows, np.maximum(1, np.ceil(context / keys)), chip.multiprocessors, resident)
+        narrower_s = np.where(resident == 1, (1 - padded(dim) / WIDE) * self.block_s, 0)
+        start_s = np.maximum(self.cta_s - narrower_s, 0)
         resident = np.where((resident == 1) & (dim <= NARROW), BESIDE, resident)
         slots, alone = chip.multiprocessors * resident, resident == 1
         waves = rows * parts / slots
@@ -86,10 +86,10 @@ class PagedDecodeCurve:
         pace_s = later * np.where(alone, self.block_s, np.maximum(self.small_block_s, loads_s))
         read = context / (parts * keys)  # blocks that hold keys, of each CTA in the mean
         traffic_s = slots * read * keys * 2 * dim * width / bytes_per_s  # of a whole wave
-        latency = self.launch_s + self.cta_s * np.where(alone, np.ceil(waves), 1)
+        latency = self.launch_s + start_s * np.where(alone, np.ceil(waves), 1)
         partial = 8.0 * batch * heads * (dim + 1) * parts / bytes_per_s
         latency = latency + np.where(parts > 1, self.merge_s + self.split_s * parts + partial, 0)
-        again_s = np.where(alone, 0, self.cta_s)
+        again_s = np.where(alone, 0, start_s)
         first = [whole * pace_s + np.maximum(whole - 1, 0) * again_s, whole * traffic_s]
         last_s = np.maximum(left * traffic_s, np.where(after & (left > 0) & ~alone, each * loads_s, 0))
         return latency, first, [(left > 0) * (pace_s + after * again_s), last_s]

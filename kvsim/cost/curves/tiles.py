@@ -9,42 +9,65 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.cost.curves import Floats, Shape
 from kvsim.cost.curves.gemm import OUTPUT_BYTES, padded
 from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
-LARGEST = 128 * 256  # outputs of a tile of full efficiency
-MOST_OUTPUTS = 320 * 128  # of a tile, which fill an SM's registers
-TILES = tuple(  # among those that cuBLAS takes on an H200, by its kernels' names (gemm_kernels.csv)
-    (rows, columns)
-    for rows in (16, 32, 64, 96, 128, 160, 192, 208, 256, 320)
-    for columns in (64, 128, 192, 256)
-    if rows * columns <= MOST_OUTPUTS
-)
+# Rows x columns: the 48 tiles that cuBLAS takes most often on an H100, of those layers that no fit is held against, by
+# its kernels' names (gemm_kernels.csv.gz), first those whose columns, then those whose rows are in warp groups of 64.
+WIDE = (
+    (8, 64), (16, 64), (24, 64), (32, 64), (40, 64), (48, 64), (64, 64), (80, 64), (96, 64), (8, 128), (16, 128),
+    (24, 128), (32, 128), (40, 128), (48, 128), (64, 128), (80, 128), (96, 128), (104, 128), (128, 128), (160, 128),
+    (200, 128), (8, 192), (80, 192), (128, 192), (144, 192), (176, 192), (208, 192), (8, 256), (128, 256), (144, 256),
+    (152, 256), (160, 256), (128, 320), (80, 384),
+)  # fmt: skip
+TALL = (
+    (64, 80), (128, 80), (64, 96), (128, 96), (64, 112), (128, 112), (192, 128), (256, 128), (64, 144), (128, 144),
+    (128, 168), (128, 176), (192, 192),
+)  # fmt: skip
+TILES = (*WIDE, *TALL)
+GROUP_BYTES, GROUP_SHARE = 32.0, 0.5  # see `stall`
 SPLITS = (2, 3, 4, 6, 8)
 FULL_CLOCK = (
     1.98 / 1.83
 )  # GHz: Hopper's peaks are stated at less than the clock that its SMs keep below the power limit
+FULL_SHARE = 0.83  # of the tensor cores' rate, at that clock: of 7,000 GEMMs launched once, none got more
 LEAST_K = 128  # that one of the CTAs of a split tile sums
 STEP_K = 64  # k is summed in blocks of this many
 GROUP_ROWS = 256  # rows that share one pass over weights too large for L2: those of the tallest tile
+
+
+def stall(side: Floats) -> Floats:
+    """A tile's cycles over those that its products take, at least 1; `side`: the one that is not in warp groups of 64.
+
+    A warp group's product of 64 x N x 32 bytes takes N / 2 cycles, and reads both operands from shared memory at 128
+    bytes a cycle: 16 + N / 4 cycles, which is longer below N = 64.
+    """
+    found: Floats = np.maximum(1, GROUP_BYTES / side + GROUP_SHARE)
+    return found
+
+
+_ROWS, _COLUMNS = np.array(TILES, np.float64).T
+_STALL = stall(np.array([rows for rows, _ in WIDE] + [columns for _, columns in TALL], np.float64))
+BLOCK = 256  # shapes that are priced at once: their terms stay in a processor's cache
 
 
 @dataclass(frozen=True)
 class TileGemmCurve:
     """The fastest tile, and split of k where tiles fill less than half of the SMs.
 
+    Compute, loads, HBM traffic and the latency of steps overlap the less the nearer they are to each other: the fourth
+    root of the sum of their fourth powers.
+
     Attributes:
         launch_s: a kernel's ramp and drain.
         wave_s: filling and draining the pipelines of one wave of tiles over the SMs.
         split_s, merge_bytes_per_clock: the second pass that adds the parts of a split k, and its pace on one SM.
-        tensor_share: of the tensor cores' rate at full clock, for the largest tile.
+        product_share: of the tensor cores' rate at full clock.
         sustained_share: of the datasheet's peak under the power limit.
-        edge_rows: a tile's operands cost as much as this many rows and columns more of it.
         step_s: of each k of a tile, by latency.
         memory_share: of HBM bandwidth.
         load_bytes_per_clock: operands that one SM takes in.
-        exposed: share of the shorter of compute, loads and HBM traffic that the longest does not hide.
         epilogue_bytes: HBM bytes for each output that nothing overlaps.
         cast_bytes: HBM bytes for each activation that is converted before the kernel, and waited for.
     """
@@ -53,13 +76,11 @@ class TileGemmCurve:
     wave_s: float
     split_s: float
     merge_bytes_per_clock: float
-    tensor_share: float
+    product_share: float
     sustained_share: float
-    edge_rows: float
     step_s: float
     memory_share: float
     load_bytes_per_clock: float
-    exposed: float
     epilogue_bytes: float
     cast_bytes: float = 0.0
 
@@ -67,79 +88,90 @@ class TileGemmCurve:
         """Seconds of [m, k] x [k, n]. Shape: m, n, k, dtype (of the weights). Nothing is taken to rest in L2."""
         if np.ndim(shape["m"]) == 1 and np.ndim(shape["n"]) == np.ndim(shape["k"]) == 0:
             rows, where = np.unique(padded(shape["m"]), return_inverse=True)  # many are alike in a table by tokens
-            return self._fastest(chip, {**shape, "m": rows})[where] + self._serial(chip, shape)
-        return self._fastest(chip, shape) + self._serial(chip, shape)
+            return self._fastest(chip, {**shape, "m": rows})[0][where] + self._serial(chip, shape)
+        return self._fastest(chip, shape)[0] + self._serial(chip, shape)
 
     def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
         """Of the fastest kernel: latency, the tensor cores, loads of the SMs, HBM bandwidth."""
-        fixed, compute, loads, memory, least = self._best(chip, shape)
-        names = ("latency", f"{shape['dtype']} FLOPs", "SM loads", "HBM bandwidth")
-        values = (fixed, np.maximum(compute, least), loads, memory + self._serial(chip, shape))
-        return dict(zip(names, values, strict=True))
+        _, tile, split = self._fastest(chip, shape)
+        m, n, k = (np.asarray(shape[name], np.float64) for name in ("m", "n", "k"))
+        m, dtype = padded(m), shape["dtype"]
+        tiles, compute, loads = self.paces(chip, dtype, m, n, _ROWS[tile], _COLUMNS[tile], _STALL[tile])
+        latency, waves, depth = self.waves(chip, m, n, k, tiles, split)
+        memory, least = self.whole(chip, dtype, m, n, k)
+        return {
+            "latency": latency,
+            f"{dtype} FLOPs": np.maximum(waves * depth * compute, least),
+            "SM loads": waves * depth * np.maximum(loads, self.step_s),
+            "HBM bandwidth": memory + self._serial(chip, shape),
+        }
 
-    def _fastest(self, chip: Chip, shape: Shape) -> Floats:
-        return self._total(self._best(chip, shape))
+    def _fastest(self, chip: Chip, shape: Shape) -> tuple[Floats, NDArray[np.intp], Floats]:
+        """Seconds of the fastest kernel, its tile's number and how many CTAs share its k, [...] each."""
+        m, n, k = np.broadcast_arrays(*(np.asarray(shape[name], np.float64) for name in ("m", "n", "k")))
+        flat = [padded(m).ravel(), n.ravel(), k.ravel()]
+        blocks = range(0, m.size, BLOCK)
+        found = [self._block(chip, shape["dtype"], *(one[at : at + BLOCK] for one in flat)) for at in blocks]
+        took, tile, split = (np.concatenate(one).reshape(m.shape) for one in zip(*found, strict=True))
+        return took, tile, split
 
-    def _best(self, chip: Chip, shape: Shape) -> list[Floats]:
-        """The terms of the fastest kernel, seconds [...]."""
-        best = self._of_tile(self._terms(chip, shape, 1))
-        some = np.asarray(np.broadcast_to(self._few(chip, shape), best[0].shape))
-        if some.any():
-            few = {name: np.broadcast_to(shape[name], some.shape)[some] for name in ("m", "n", "k")}
-            kept = [one[some] for one in best]
-            for parts in SPLITS:
-                split = self._of_tile(self._terms(chip, {**shape, **few}, parts))
-                faster = self._total(split) < self._total(kept)
-                kept = [np.where(faster, new, old) for new, old in zip(split, kept, strict=True)]
-            for one, new in zip(best, kept, strict=True):
-                one[some] = new
-        return best
+    def _block(
+        self, chip: Chip, dtype: str, m: Floats, n: Floats, k: Floats
+    ) -> tuple[Floats, NDArray[np.intp], Floats]:
+        """`_fastest` of shapes [rows]."""
+        took, tile, split = np.full(m.shape, np.inf), np.zeros(m.shape, np.intp), np.ones(m.shape)
+        few = np.minimum(_tiles(m, n, 256, 128), _tiles(m, n, 128, 256)) <= chip.multiprocessors / 2
+        m, n, k = m[:, None], n[:, None], k[:, None]
+        tiles, compute, loads = self.paces(chip, dtype, m, n, _ROWS, _COLUMNS, _STALL)
+        pace = _fourth(compute) + _fourth(loads) + self.step_s**4
+        memory, least = self.whole(chip, dtype, m, n, k)
+        fewest = tiles.min(axis=0)
+        for parts in (1, *SPLITS):
+            some, those = np.arange(len(m)), np.arange(len(TILES))
+            if parts > 1:  # CTAs in one wave
+                some = np.flatnonzero(few & (k[:, 0] >= parts * LEAST_K))
+                those = np.flatnonzero(fewest * parts <= chip.multiprocessors)
+            if not (len(some) and len(those)):
+                continue
+            at = np.ix_(some, those)
+            latency, waves, depth = self.waves(chip, m[some], n[some], k[some], tiles[at], parts)
+            body = np.sqrt(np.sqrt(_fourth(waves * depth) * pace[at] + _fourth(memory[some])))
+            total = latency + np.maximum(body, least[some])
+            if parts > 1:
+                total[tiles[at] * parts > chip.multiprocessors] = np.inf
+            which = np.argmin(total, axis=-1)
+            best = total[np.arange(len(some)), which]
+            faster = best < took[some]
+            took[some[faster]], tile[some[faster]], split[some[faster]] = best[faster], those[which[faster]], parts
+        return took, tile, split
 
-    def _of_tile(self, terms: list[Floats]) -> list[Floats]:
-        """Terms [..., tiles] of the tile whose total is least."""
-        total = self._total(terms)
-        which = np.argmin(total, axis=-1, keepdims=True)
-        return [np.take_along_axis(np.broadcast_to(one, total.shape), which, -1)[..., 0] for one in terms]
-
-    def _few(self, chip: Chip, shape: Shape) -> NDArray[np.bool_]:
-        """Where the largest tiles fill less than half of the SMs."""
-        m, n = np.asarray(shape["m"]), np.asarray(shape["n"])
-        return np.minimum(_tiles(m, n, 256, 128), _tiles(m, n, 128, 256)) < chip.multiprocessors / 2
-
-    def _total(self, terms: list[Floats]) -> Floats:
-        fixed, compute, loads, memory, least = terms
-        return fixed + np.maximum(bodies([compute, loads, memory], self.exposed), least)
-
-    def _terms(self, chip: Chip, shape: Shape, parts: int) -> list[Floats]:
-        """[latency, compute, loads, HBM traffic, least time] of every tile, seconds [..., tiles]; inf if it cannot run.
-
-        `parts`: CTAs that share a tile's k.
-        """
-        m, n, k = (np.asarray(shape[name], np.float64)[..., None] for name in ("m", "n", "k"))
-        m = padded(m)
-        rows, columns = np.array(TILES, np.float64).T
-        width, sms, area = DTYPE_BYTES[shape["dtype"]], chip.multiprocessors, rows * columns
-        tiles = _tiles(m, n, rows, columns)
-        waves = np.ceil(tiles * parts / sms)
-        depth = waves * (np.ceil(k / parts / STEP_K) * STEP_K)  # of k that one SM sums, tile after tile
-        peak = chip.peak.of(shape["dtype"])
-        largest = 1 + self.edge_rows * (128 + 256) / LARGEST
-        flops_per_s = self.tensor_share * FULL_CLOCK * peak / (sms * largest)
-        per_k = 2 * (area + self.edge_rows * (rows + columns)) / flops_per_s
+    def paces(
+        self, chip: Chip, dtype: str, m: Floats, n: Floats, rows: Floats, columns: Floats, stall: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """How many tiles there are, and seconds of compute and of loads for each k of one on its SM."""
+        flops_per_s = self.product_share * FULL_CLOCK * chip.peak.of(dtype) / chip.multiprocessors
         loaded = np.minimum(m, rows) + np.minimum(n, columns)
-        loads = depth * loaded * (width / (self.load_bytes_per_clock * chip.clock))
+        loads = loaded * (DTYPE_BYTES[dtype] / (self.load_bytes_per_clock * chip.clock))
+        return _tiles(m, n, rows, columns), 2 * rows * columns * stall / flops_per_s, loads
+
+    def waves(
+        self, chip: Chip, m: Floats, n: Floats, k: Floats, tiles: Floats, parts: Floats | int
+    ) -> tuple[Floats, Floats, Floats]:
+        """Latency, waves over the SMs, and what of k a CTA sums, where `parts` of them share a tile's k."""
+        sms = chip.multiprocessors
+        waves = np.ceil(tiles * (parts / sms))  # a CTA an SM: stages of operands fill its shared memory
+        merge = self.split_s + parts * m * n * (8 / (sms * chip.clock * self.merge_bytes_per_clock))
+        latency = self.launch_s + np.where(np.greater(parts, 1), merge, 0) + self.wave_s * waves
+        return latency, waves, np.ceil(k / parts / STEP_K) * STEP_K
+
+    def whole(self, chip: Chip, dtype: str, m: Floats, n: Floats, k: Floats) -> tuple[Floats, Floats]:
+        """Seconds of HBM traffic, and of the products under the power limit, whatever the tiles."""
+        width = DTYPE_BYTES[dtype]
         weights = n * k * width
         again = np.maximum(m / GROUP_ROWS - 1, 0) * np.maximum(weights - chip.l2, 0)
         moved = weights + m * k * width + m * n * OUTPUT_BYTES + again
         memory = moved / (self.memory_share * chip.memory.bandwidth)
-        resident = np.maximum(1, LARGEST / area)
-        fixed = self.launch_s + self.wave_s * np.ceil(tiles * parts / (sms * resident))
-        if parts > 1:
-            merged = parts * m * n * (8 / (sms * chip.clock * self.merge_bytes_per_clock))
-            runs = (k >= parts * LEAST_K) & (tiles < sms / 2)
-            fixed = np.where(runs, fixed + self.split_s + merged, np.inf)
-        least = np.maximum(2 * m * n * k / (self.sustained_share * peak), depth * self.step_s)
-        return [fixed, depth * per_k, loads, memory, least]
+        return memory, 2 * m * n * k / (self.sustained_share * chip.peak.of(dtype))
 
     def _serial(self, chip: Chip, shape: Shape) -> Floats:
         m, n, k = shape["m"], shape["n"], shape["k"]
@@ -150,3 +182,8 @@ class TileGemmCurve:
 def _tiles(m: Floats, n: Floats, rows: Floats | int, columns: Floats | int) -> Floats:
     found: Floats = np.ceil(m / rows) * np.ceil(n / columns)
     return found
+
+
+def _fourth(value: Floats) -> Floats:
+    square = value * value
+    return square * square

@@ -5,7 +5,7 @@ from dataclasses import replace
 from kvsim.cost import affine, cacheops
 from kvsim.cost.calibration import Fitted
 from kvsim.cost.curves.paged import PagedDecodeCurve
-from kvsim.cost.curves.tiles import TileGemmCurve
+from kvsim.cost.curves.tiles import FULL_SHARE, TileGemmCurve
 from kvsim.cost.executed import packed, paged, tiles
 from kvsim.cost.executed.batch import Batch
 from kvsim.cost.executed.extras import PACK_S, Extras
@@ -165,9 +165,9 @@ class Executed:
 
 def unlimited(rates: Rates) -> Rates:
     """The same rates while the power limit does not hold products back: the clock is the chip's own."""
-    curves = rates.curves
+    curves, free = rates.curves, {"sustained_share": 1.0, "product_share": FULL_SHARE}
     own = [
-        Fitted.model_validate(one.model_dump() | {"parameters": one.parameters | {"sustained_share": 1.0}})
+        Fitted.model_validate(one.model_dump() | {"parameters": one.parameters | free})
         if one.op == "gemm" and isinstance(one.curve, TileGemmCurve)
         else one
         for one in curves.calibration.curves
