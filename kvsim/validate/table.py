@@ -8,7 +8,7 @@ from kvsim.report.words import percent
 from kvsim.validate.compare import Comparison
 from kvsim.validate.leftout import Lent
 
-_WIDTHS = "{:<15}{:<19}{:<6}{:>7}{:>9}{:>9}{:>9}  {}"
+_WIDTHS = "{:<15}{:<22}{:<6}{:>7}{:>9}{:>9}{:>9}  {}"
 
 
 def render(
@@ -22,7 +22,7 @@ def render(
     lines = ["predicted against measured, shapes that no fit saw", _WIDTHS.format(*heads)]
     for one in compared:
         marked = "" if one.rows is not None else " *"
-        lines.append(_row(one.name, one.fitted.op, one.fitted.dtype + marked, one.residuals))
+        lines.append(_row(one.fitted.host or one.name, one.fitted.op, one.fitted.dtype + marked, one.residuals))
         if one.residuals_512:
             lines.append(_row("", "  n, k >= 512", "", one.residuals_512))
     if any(one.rows is None for one in compared):
@@ -42,7 +42,7 @@ def render(
     for one in compared:
         fitted = one.fitted
         about = f"{fitted.kernel}; {fitted.source}, {fitted.licence}; fitted {fitted.fitted}"
-        lines.append(f"{one.name:<15}{fitted.op:<19}{fitted.dtype:<6}{about}")
+        lines.append(f"{fitted.host or one.name:<15}{fitted.op:<22}{fitted.dtype:<6}{about}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -81,7 +81,7 @@ def to_json(
         "comparisons": [
             {
                 "name": one.name,
-                **one.fitted.model_dump(include={"op", "dtype", "kernel", "source", "licence", "fitted"}),
+                **one.fitted.model_dump(include={"op", "dtype", "kernel", "host", "source", "licence", "fitted"}),
                 **one.residuals.model_dump(),
                 "n_k_512": one.residuals_512.model_dump() if one.residuals_512 else None,
                 "recomputed": one.rows is not None,

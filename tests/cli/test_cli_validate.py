@@ -18,7 +18,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_committed_residuals_are_shown_and_marked(kvsim_cli: Cli, alone: None) -> None:
     out = kvsim_cli("validate").out
-    assert "a100-sxm-80gb  gemm               bf16 *" in out
+    assert "a100-sxm-80gb  gemm                  bf16 *" in out
     assert "* as committed: the published tables are not at hand (KVSIM_SHARED names their folder)" in out
     assert "cuBLAS as vLLM 0.14 calls it; aiconfigurator 0.12.0 (PyPI), Apache-2.0" in out
     assert "as if they were not" not in out

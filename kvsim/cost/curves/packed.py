@@ -69,11 +69,13 @@ def packed_bytes(elements: Floats, bits: Floats) -> Floats:
 
 def chosen(rows: Floats, pages: Floats, slots: Floats) -> Floats:
     """Pages of a program, as `kernels_ref.kivi_decode.choose`: what makes rounds of `slots` programs end soonest."""
-    shape = np.shape(rows)
-    rows, pages, slots = (np.ravel(value) for value in np.broadcast_arrays(rows, pages, slots))
-    found = np.ones(rows.size)
-    for at in range(rows.size):  # contexts differ by orders of magnitude: no common table
-        tried = np.arange(1.0, max(pages[at], 1) + 1)
-        cost = np.ceil(rows[at] * np.ceil(pages[at] / tried) / slots[at]) * (tried + START_PAGES)
+    shape = np.broadcast_shapes(np.shape(rows), np.shape(pages), np.shape(slots))
+    cases = np.stack([np.ravel(np.broadcast_to(value, shape)) for value in (rows, pages, slots)], axis=1)
+    unlike, which = np.unique(cases, axis=0, return_inverse=True)
+    found = np.ones(len(unlike))
+    for at, (count, long, places) in enumerate(unlike):  # contexts differ by orders of magnitude: no common table
+        tried = np.arange(1.0, max(long, 1) + 1)
+        cost = np.ceil(count * np.ceil(long / tried) / places) * (tried + START_PAGES)
         found[at] = tried[int(np.argmin(cost))]
-    return found.reshape(shape)
+    taken: Floats = found[np.ravel(which)].reshape(shape)
+    return taken

@@ -31,7 +31,7 @@ SPLITS = (2, 3, 4, 6, 8)
 FULL_CLOCK = (
     1.98 / 1.83
 )  # GHz: Hopper's peaks are stated at less than the clock that its SMs keep below the power limit
-FULL_SHARE = 0.83  # of the tensor cores' rate, at that clock: of 7,000 GEMMs launched once, none got more
+FULL_SHARE = 0.86  # of their rate at that clock: of 2,500 GEMMs launched once, their launch left out, none got more
 LEAST_K = 128  # that one of the CTAs of a split tile sums
 STEP_K = 64  # k is summed in blocks of this many
 GROUP_ROWS = 256  # rows that share one pass over weights too large for L2: those of the tallest tile

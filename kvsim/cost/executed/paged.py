@@ -15,13 +15,10 @@ import numpy as np
 from kvsim.cost.curves.paged import TILES, PagedDecodeCurve, chosen, tile
 from kvsim.specs.hardware import Chip
 
-# A block of keys takes a CTA that nothing else holds up so long: fitted, with `drained`, to the 46 batches of unlike
-# rows in ragged_decode.csv of an H200: 4.1 % off in the median, p90 10.3 %.
-LONE_S = 1.7e-6
-# Of the decode kernel in steps of Llama-3-8B on an H100 (kernels.csv; calibration's shapes fill the chip): an SM takes
-# in no more than so many times its share of HBM's bandwidth (11 x 2,900 tokens, 24 x 6,100; FP8: that and 45 x
-# 1,900), by bytes of an element:
-SM_SHARE = {2: 1.4, 1: 1.23}
+# Seconds that a block of keys takes a CTA which nothing else holds up, and bytes a clock that an SM takes in, by bytes of
+# an element: fitted to ragged_decode.csv of an H200 (with `drained`) and to attention_decode.csv of both chips.
+LONE_S = {2: 1.7e-6, 1: 1.3e-6}
+SM_BYTES_PER_CLOCK = {2: 19.0, 1: 15.0}
 WIDTHS = tuple(sorted({-(-int(256 * 1.25**i) // 128) * 128 for i in range(38)}))  # tokens of a row that graphs have
 
 
@@ -56,9 +53,9 @@ def seconds(
     slots, bytes_per_s = chip.multiprocessors * resident, curve.memory_share * chip.memory.bandwidth
     block_bytes = 2 * keys * dim * element_bytes
     traffic_s = slots * block_bytes / bytes_per_s  # of a block of every CTA of a whole wave
-    sm_bytes_per_s = SM_SHARE[int(element_bytes)] * bytes_per_s / chip.multiprocessors
+    sm_bytes_per_s = SM_BYTES_PER_CLOCK[int(element_bytes)] * chip.clock
     sm_s = block_bytes / sm_bytes_per_s
-    lone_s = LONE_S
+    lone_s = LONE_S[int(element_bytes)]
     crowd_s = max(lone_s, resident * sm_s)
     blocks = [-(-tokens // keys) for tokens in kept]
     each = min(each, max(blocks))
