@@ -12,7 +12,7 @@ def test_decodes_of_few_large_experts_are_met(hw: str, chip: str) -> None:
     mixtral = (rows["experts"] == 8) & (rows["hidden"] == 4096) & rows["tokens"].between(8, 256)
     error = np.abs(errors(hw, rows[mixtral]))
     assert len(error) == 44
-    assert np.median(error) < 0.06 and np.percentile(error, 90) < 0.12
+    assert np.median(error) < 0.07 and np.percentile(error, 90) < 0.14
     many = rows[(rows["experts"] > 16) & (rows["tokens"] <= 256)]
     assert 0 < np.median(errors(hw, many)) < 0.4
 
