@@ -192,10 +192,10 @@ class Pricer:
 
     def _chunk_s(self, features: Sequence[Num]) -> Num:
         first, *others = self._chunks
-        total = _summed(first[1].seconds((features[0], features[2], features[3])), features[0])
+        total = _summed(first[1].seconds((features[0], features[2], features[3])), features[1])
         for i, (_, kernels) in enumerate(others, 1):
             more = kernels.seconds((features[0], features[2 + 2 * i], features[3 + 2 * i]))
-            total = total + _summed(more, features[0])
+            total = total + _summed(more, features[1])
         return total
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def _together(
 
 
 def _summed(seconds: Num, like: Num) -> Num:
-    """Seconds of a step or of several, where layer kinds have columns of their own [kinds, 1 or steps]."""
+    """Seconds of a step or, as `like`, of several, where layer kinds have columns of their own [kinds, 1 or steps]."""
     if not isinstance(seconds, np.ndarray) or seconds.ndim < 2:
         return seconds
     total: NDArray[np.float64] = np.add.accumulate(seconds, axis=0)[-1]  # in the same order for one step as for many

@@ -102,6 +102,13 @@ def test_random_traces(
     both(trace, text, preset, own, replicas=replicas)
 
 
+@pytest.mark.parametrize("text", ["pyramidinfer", "pyramidkv", "full"])
+def test_a_prompt_in_several_equal_chunks(text: str) -> None:
+    """Chunks of one size on ever more past are one span, whatever the layers keep of it."""
+    trace = Trace("chunks", np.zeros(2), np.array([1, 1100]), np.array([1, 3]))
+    both(trace, text, "vllm", {"max_num_seqs": 1, "max_num_batched_tokens": 256})
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("text", POLICIES)
 def test_every_policy_and_preset_under_pressure(text: str, preset: str) -> None:
