@@ -1,6 +1,6 @@
 """Runs one step's batch on the device and times it: captured in a CUDA graph where it only decodes, else as it is.
 
-The GPU's time is wanted, without what the host takes to launch a short step kernel by kernel: the GPU is kept waiting
+The GPU's time is wanted, without what the host takes to launch a step kernel by kernel: the GPU is kept waiting
 before the first event until the host is through (`kernels_ref.executor.gate`). What the host took is in `wall_s`.
 """
 
@@ -45,7 +45,7 @@ class Captured:
 
 T = TypeVar("T")
 MOST_FAILURES = 3  # captures that fail in a row before no more are tried
-SHORT_TOKENS = 1600  # steps up to so many rows are over before the host has launched them
+SHORT_TOKENS = 1600  # steps up to so many rows are over before the host has launched them: they cannot run in series
 
 
 class Runner:
@@ -82,8 +82,7 @@ class Runner:
         count = self.staging.place(batch)
         rows = self._rows(batch) if captured is None else None
         clock = _events() if self.gpu else _host_clock()
-        slow = batch.frozen or (captured is None and batch.tokens <= SHORT_TOKENS)
-        gate = self._gate if slow else None
+        gate = self._gate if captured is None or batch.frozen else None
         if gate:
             gate.close()
         clock[0]()
