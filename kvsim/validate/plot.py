@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from kvsim.report.plots import BLACK
 from kvsim.report.words import percent, seconds
@@ -15,6 +15,7 @@ from kvsim.validate.compare import Comparison
 
 _SIZE_IN, _DPI, _POINTS = (12.0, 5.2), 110, 3000  # of a row of two panels, with their legends below
 _RANGE = (0.4, 2.5)
+_FEW = 150  # rows that are drawn larger
 
 
 def scatter(compared: Sequence[Comparison], path: Path) -> None:
@@ -31,6 +32,7 @@ def scatter(compared: Sequence[Comparison], path: Path) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_yticks([0.5, 0.8, 1.0, 1.25, 2.0], labels=["0.5", "0.8", "1", "1.25", "2"])
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(value)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(color="#e6e6e6", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.axhline(1, color=BLACK, linewidth=1)
@@ -44,8 +46,12 @@ def scatter(compared: Sequence[Comparison], path: Path) -> None:
             some = np.random.default_rng(0).permutation(len(one.rows))[:_POINTS]
             label = f"{one.name} {one.fitted.dtype}, {one.fitted.kernel}: {percent(one.residuals.median)} in the median"
             ratio = np.clip(one.predicted_s[some] / one.rows.seconds[some], *_RANGE)
+            size, alpha = (6, 0.35) if len(one.rows) > _FEW else (18, 0.7)
             axes.scatter(
-                one.rows.seconds[some], ratio, s=6, alpha=0.35, color=colour, label=label, linewidths=0, rasterized=True
-            )
-        axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.16), markerscale=3)
+                one.rows.seconds[some], ratio, s=size, alpha=alpha, color=colour, label=label, linewidths=0,
+                rasterized=True,
+            )  # fmt: skip
+        legend = axes.legend(fontsize=7.5, frameon=False, loc="upper left", bbox_to_anchor=(0.0, -0.16))
+        for handle in legend.legend_handles:
+            handle.set_sizes([36])  # type: ignore[union-attr]
     figure.savefig(path, metadata={"Software": None})
