@@ -16,7 +16,7 @@ from kvsim.cost.calibration import NOTHING, Calibrated, Calibration
 from kvsim.errors import UserError, unknown
 from kvsim.specs.devices import Attached, Drive, Expander, Store
 from kvsim.specs.graph import Device, Node, tier_name
-from kvsim.specs.hardware import Chip, Host, Link, Machine, System
+from kvsim.specs.hardware import Chip, Host, Link, Machine, System, words_of
 from kvsim.specs.load import Spec, load
 from kvsim.specs.model import Model
 
@@ -137,7 +137,7 @@ def check_kernels(words: str) -> None:
     Raises:
         UserError: there is one.
     """
-    several = list(filter(None, map(str.strip, words.split(","))))
+    several = words_of(words)
     parts = names("hardware/calibration") if several else []
     known = {one.kernel for name in parts for one in calibrated(name).calibration.curves}
     for word in several:

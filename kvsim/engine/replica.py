@@ -165,12 +165,11 @@ class Replica:
 
     def _each(self, plan: Plan, now_s: float) -> Batch:
         """A plan's single step, sequence by sequence."""
-        scheduler, layout = self.scheduler, self.pricer.layout
-        step, heads = scheduler.step, layout.geo.kv_heads
+        scheduler, heads = self.scheduler, self.pricer.layout.geo.kv_heads
+        step = scheduler.step
         read = [seq.rows[:, step - seq.start] for seq in scheduler.running.values() if seq.rows is not None]
         return Batch(
             tuple(int(rows[0]) // heads for rows in read),
-            float(sum(rows[1] for rows in read)) if not layout.linear else 0.0,
             tuple((seq.chunk, seq.computed) for seq in plan.chunks),
             tuple(seq.tokens for seq in plan.chunks if seq.computed + seq.chunk >= seq.tokens),
             self._power.at(now_s),

@@ -67,7 +67,7 @@ class Machine:
 
     def preferring(self, kernels: str) -> "Machine":
         """The same, priced by kernels whose names hold one of these words (by commas), where they were measured."""
-        words = [word.strip() for word in kernels.split(",") if word.strip()]
+        words = words_of(kernels)
         if not words or self.curves is None:
             return self
         peers = tuple(one.preferring(words) for one in self.peer_curves)
@@ -102,3 +102,8 @@ class Machine:
             if tier.name == name:
                 return tier
         raise unknown("tier", name, [tier.name for tier in self.tiers], f"machine {self.name}")
+
+
+def words_of(kernels: str) -> list[str]:
+    """Of kernels' names, by commas."""
+    return [word.strip() for word in kernels.split(",") if word.strip()]

@@ -94,9 +94,7 @@ def _margin(name: str, op: str, lender: str) -> float | None:
     """What kvsim would say of such a price."""
     if lender == DATASHEET:
         return MARGINS[op]
-    if lender == OF_H100S:
-        return borrowed_error(op)
-    return borrowed_error(op) if lender in relatives(name) else None
+    return borrowed_error(op) if lender == OF_H100S or lender in relatives(name) else None
 
 
 def relatives(name: str) -> set[str]:

@@ -112,15 +112,14 @@ def _priced(hw: str, row: StepRow, lender: str, as_executed: bool) -> Priced:
 
 def _batch(pricer: Pricer, row: StepRow) -> Batch:
     """A row's step: one of few tokens was timed alone, so that the chip had its full clock, others were in series."""
-    layout, kept, read = pricer.layout, list[int](), 0.0
+    kept: list[int] = []
     for count, context, prompt in row.decodes:
         generated = max(1, context - prompt)
         each = pricer.ledger_rows(context - generated, generated)[:, -1]
-        kept += [int(each[0]) // layout.geo.kv_heads] * count
-        read += 0.0 if layout.linear else count * float(each[1])
+        kept += [int(each[0]) // pricer.layout.geo.kv_heads] * count
     ends = tuple(new + past for new, past in row.chunks)
     full_clock_s = SPENDS_S if row.batch + row.new <= TIMED_ALONE else 0.0
-    return Batch(tuple(kept), read, row.chunks, ends, full_clock_s, row.width_tokens)
+    return Batch(tuple(kept), row.chunks, ends, full_clock_s, row.width_tokens)
 
 
 def _sized(serving: Serving, tokens: int, sequences: int) -> Serving:

@@ -68,7 +68,7 @@ def test_keys_that_no_other_tile_reads_take_longer() -> None:
 
 def test_two_buffers_fill_while_the_rest_of_a_layer_runs() -> None:
     """Of eight units of a layer two are there when its attention begins; the others come one by one."""
-    step, batch = made("headinfer"), Batch((4700,), 4700 * 4096.0)
+    step, batch = made("headinfer"), Batch((4700,))
     gpu_s = step.seconds(batch)
     inside_s = step.layers * step._decode(batch)
     assert step.short_of_buffers(batch, gpu_s, 0.0) == pytest.approx(gpu_s)  # nothing to wait for
@@ -117,7 +117,7 @@ def test_a_prompt_behind_another_takes_longer() -> None:
 @pytest.mark.parametrize("text", POLICIES)
 def test_seconds_grow_with_what_a_step_holds(text: str) -> None:
     step = made(text)
-    at = lambda kept, chunks, ends=(): step.seconds(Batch(kept, sum(kept) * 1000.0, chunks, ends, 0.0))  # noqa: E731
+    at = lambda kept, chunks, ends=(): step.seconds(Batch(kept, chunks, ends, 0.0))  # noqa: E731
     few, more = at((1500,) * 8, ()), at((1500,) * 64, ())
     assert 0.004 < few < more < 0.1
     short, long, past = at((), ((1024, 0),)), at((), ((2048, 0),)), at((), ((2048, 8192),))

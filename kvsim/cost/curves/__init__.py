@@ -29,6 +29,16 @@ class Curve(Protocol):
         ...
 
 
+def figures(shape: Shape, *names: str) -> tuple[Floats, ...]:
+    """These of a shape, as arrays of one shape."""
+    return np.broadcast_arrays(*(np.asarray(shape[name], np.float64) for name in names))
+
+
+def partial_bytes(batch: Any, heads: Any, dim: Any, parts: Any) -> Any:
+    """Of a decode's partial results, each row's in so many parts: sums and their scale in fp32, written and read."""
+    return 8.0 * batch * heads * (dim + 1) * parts
+
+
 def bodies(longest_of: list[Floats], exposed: Floats | float) -> Floats:
     """Seconds of work that overlaps: the longest, and the share `exposed` of the others."""
     longest = longest_of[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.cost.curves import Floats, Shape, bodies, figures, partial_bytes
 from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
 KEYS = 128  # of a block
@@ -56,9 +56,7 @@ class BalancedDecodeCurve:
         return dict(zip(("latency", "blocks in turn", "HBM bandwidth"), self._work(chip, shape, hot), strict=True))
 
     def _work(self, chip: Chip, shape: Shape, hot: Floats | float) -> tuple[Floats, Floats, Floats]:
-        batch, context, heads, kv_heads, dim = np.broadcast_arrays(
-            *(np.asarray(shape[name], np.float64) for name in ("batch", "context", "heads", "kv_heads", "head_dim"))
-        )
+        batch, context, heads, kv_heads, dim = figures(shape, "batch", "context", "heads", "kv_heads", "head_dim")
         sms, bytes_per_s = chip.multiprocessors, self.memory_share * chip.memory.bandwidth
         tiles, blocks = batch * kv_heads * np.ceil(heads / (kv_heads * TILE_HEADS)), np.ceil(context / KEYS)
         parts = np.ceil(blocks / np.ceil(tiles * blocks * SLACK / sms))
@@ -72,6 +70,6 @@ class BalancedDecodeCurve:
         each_s = bodies([serial, memory], self.exposed) / turns
         waits = np.sqrt(turns - 1) * np.minimum(1, self.hides_s / each_s) ** 2
         latency = self.launch_s + self.seq_s * batch + start_s + waits * self.drift_s
-        partial = 8.0 * batch * heads * (dim + 1) * parts / bytes_per_s
+        partial = partial_bytes(batch, heads, dim, parts) / bytes_per_s
         latency = latency + np.where(parts > 1, self.merge_s + self.split_s * parts + partial, 0)
         return latency, serial, memory

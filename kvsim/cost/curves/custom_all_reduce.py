@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvsim.cost.curves import Floats, Shape
+from kvsim.cost.curves import Floats, Shape, figures
 from kvsim.specs.hardware import Link
 
 KIB, MIB = 1024.0, 1024.0**2
@@ -56,7 +56,7 @@ class CustomAllReduceCurve:
         return dict(zip(("latency", "peer link"), self._fastest(link, shape), strict=True))
 
     def _fastest(self, link: Link, shape: Shape) -> tuple[Floats, Floats]:
-        size, gpus = np.broadcast_arrays(*(np.asarray(shape[name], np.float64) for name in ("bytes", "gpus")))
+        size, gpus = figures(shape, "bytes", "gpus")
         kind = np.select([gpus <= 2, gpus <= 4], [PAIR, FOUR], MORE)
         size_s = size / link.bandwidth
         moved, pair = size_s * 2 * (gpus - 1) / gpus, kind == PAIR

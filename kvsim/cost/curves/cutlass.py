@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.cost.curves import Floats, Shape, bodies, figures
 from kvsim.specs.hardware import Chip
 
 # Rows, columns and k of a tile; rows, columns and k of a warp's part of it; warps; CTAs that an SM holds.
@@ -108,7 +108,7 @@ class CutlassCurve:
 
     def _work(self, chip: Chip, shape: Shape, hot: Floats | float) -> tuple[Floats, Floats, Floats, Floats, Floats]:
         """Latencies, compute, loads, HBM traffic, and what the power limit allows at best."""
-        m, n, k = np.broadcast_arrays(*(np.asarray(shape[name], np.float64) for name in ("m", "n", "k")))
+        m, n, k = figures(shape, "m", "n", "k")
         sms, peak = chip.multiprocessors, chip.peak.of(shape["dtype"])
         which = chosen(m, n)
         rows, columns, depth, warp_rows, warp_columns, warp_k, warps, resident = np.moveaxis(KERNELS[which], -1, 0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.cost.curves import Floats, Shape, bodies, figures, partial_bytes
 from kvsim.cost.curves.paged import chosen
 from kvsim.specs.hardware import Chip
 
@@ -42,14 +42,12 @@ class MlaDecodeCurve:
         return dict(zip(("latency", "blocks in turn", "HBM bandwidth"), self._work(chip, shape), strict=True))
 
     def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, Floats, Floats]:
-        batch, context, heads = np.broadcast_arrays(
-            *(np.asarray(shape[key], np.float64) for key in ("batch", "context", "heads"))
-        )
+        batch, context, heads = figures(shape, "batch", "context", "heads")
         rows, bytes_per_s = batch * np.ceil(heads / TILE_HEADS), self.memory_share * chip.memory.bandwidth
         parts, each = chosen(rows, np.ceil(context / KEYS), chip.multiprocessors, np.full(rows.shape, MLA_CTAS))
         waves = np.ceil(rows * parts / (chip.multiprocessors * MLA_CTAS))
         memory = 2.0 * batch * context * (LATENT + ROPE) / bytes_per_s
-        partial = 8.0 * batch * heads * (LATENT + 1) * parts / bytes_per_s
+        partial = partial_bytes(batch, heads, LATENT, parts) / bytes_per_s
         latency = self.launch_s + self.cta_s * waves + partial  # of a single part, too
         block_s = np.where(heads > TILE_HEADS / 2, self.block_s, self.few_block_s)
         return latency, waves * (each - 1) * block_s, memory
@@ -87,16 +85,13 @@ class LowRankDecodeCurve:
         return dict(zip(("latency", "blocks in turn", "HBM bandwidth"), self._work(chip, shape), strict=True))
 
     def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, Floats, Floats]:
-        batch, context, rank, heads, kv_heads, dim = np.broadcast_arrays(
-            *(
-                np.asarray(shape[key], np.float64)
-                for key in ("batch", "context", "rank", "heads", "kv_heads", "head_dim")
-            )
+        batch, context, rank, heads, kv_heads, dim = figures(
+            shape, "batch", "context", "rank", "heads", "kv_heads", "head_dim"
         )
         rows, bytes_per_s = batch * kv_heads, self.memory_share * chip.memory.bandwidth
         parts, each = chosen(rows, np.ceil(context / KEYS), chip.multiprocessors, np.full(rows.shape, LOWRANK_CTAS))
         waves = np.ceil(rows * parts / (chip.multiprocessors * LOWRANK_CTAS))
         memory = (2.0 * batch * context * (rank + kv_heads * dim) + 4.0 * context * dim) / bytes_per_s  # cosines, sines
-        partial = 8.0 * batch * heads * (dim + 1) * parts / bytes_per_s
+        partial = partial_bytes(batch, heads, dim, parts) / bytes_per_s
         latency = self.launch_s + self.cta_s * waves + self.split_s * parts + partial
         return latency, waves * each * (self.block_s + rank * self.rank_s), memory

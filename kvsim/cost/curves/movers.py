@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvsim.cost.curves import Floats, Shape
+from kvsim.cost.curves import Floats, Shape, figures
 from kvsim.cost.curves.packed import packed_bytes
+from kvsim.cost.curves.passes import PassCurve
 from kvsim.specs.hardware import Chip
 
 
@@ -36,9 +37,7 @@ class PackCurve:
 
     def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
         """Latency, one warp's groups, SM loads, HBM bandwidth."""
-        batch, tokens, kv_heads, dim, bits = np.broadcast_arrays(
-            *(np.asarray(shape[key], np.float64) for key in ("batch", "tokens", "kv_heads", "head_dim", "bits"))
-        )
+        batch, tokens, kv_heads, dim, bits = figures(shape, "batch", "tokens", "kv_heads", "head_dim", "bits")
         elements = batch * tokens * kv_heads * dim
         moved = 4 * elements + packed_bytes(elements, bits)
         return {
@@ -50,7 +49,7 @@ class PackCurve:
 
 
 @dataclass(frozen=True)
-class CompactionCurve:
+class CompactionCurve(PassCurve):
     """Kept tokens copied into a smaller cache (kernels_ref/compact.py): every kept byte is read and written once.
 
     Attributes:
@@ -58,20 +57,8 @@ class CompactionCurve:
         memory_share: of HBM bandwidth.
     """
 
-    launch_s: float
-    memory_share: float
-
-    def seconds(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> Floats:
-        """Seconds of one layer's keys, or its values. Shape: batch, kept, kv_heads, head_dim."""
-        parts = self.parts(chip, shape)
-        found: Floats = parts["latency"] + parts["HBM bandwidth"]
-        return found
-
     def parts(self, chip: Chip, shape: Shape, hot: Floats | float = 0.0) -> dict[str, Floats]:
-        """Latency, HBM bandwidth."""
+        """Latency, HBM bandwidth, of one layer's keys or its values. Shape: batch, kept, kv_heads, head_dim."""
         rows = np.asarray(shape["batch"] * shape["kept"] * shape["kv_heads"], np.float64)
         moved = rows * (4.0 * shape["head_dim"] + 4)  # in and out at 16 bits, and the list of what is kept
-        return {
-            "latency": np.full_like(moved, self.launch_s),
-            "HBM bandwidth": moved / (self.memory_share * chip.memory.bandwidth),
-        }
+        return super().parts(chip, {"launches": 1.0, "bytes": moved})

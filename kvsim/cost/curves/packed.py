@@ -6,10 +6,11 @@ a test holds the two against each other.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.cost.curves import Floats, Shape, bodies, figures, partial_bytes
 from kvsim.specs.hardware import Chip
 
 PAGE = 128  # tokens that are packed at once
@@ -45,20 +46,22 @@ class PackedDecodeCurve:
         return dict(zip(("latency", "pages in turn", "HBM bandwidth"), self._work(chip, shape), strict=True))
 
     def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, Floats, Floats]:
-        batch, context, heads, kv_heads, dim, bits = np.broadcast_arrays(
-            *(
-                np.asarray(shape[key], np.float64)
-                for key in ("batch", "context", "heads", "kv_heads", "head_dim", "bits")
-            )
+        batch, context, heads, kv_heads, dim, bits = figures(
+            shape, "batch", "context", "heads", "kv_heads", "head_dim", "bits"
         )
         rows, pages, bytes_per_s = batch * kv_heads, np.ceil(context / PAGE), self.memory_share * chip.memory.bandwidth
-        slots = chip.multiprocessors * np.where(heads / kv_heads > 8, FEW_WARPS, WARPS)
+        slots = slots_of(chip, heads / kv_heads)
         each = chosen(rows, pages, slots)
         parts = np.ceil(pages / each)
-        merged = 8.0 * batch * heads * (dim + 1) * (parts + 1) / bytes_per_s  # one more part for the youngest tokens
+        merged = partial_bytes(batch, heads, dim, parts + 1) / bytes_per_s  # one more part for the youngest tokens
         memory = packed_bytes(batch * context * kv_heads * dim, bits) / bytes_per_s
         latency = self.launch_s + self.split_s * parts + merged
         return latency, np.ceil(rows * parts / slots) * each * self.page_s, memory
+
+
+def slots_of(chip: Chip, group: Any) -> Any:
+    """Programs that live on a chip, for `group` query heads of a kv head."""
+    return chip.multiprocessors * np.where(group > 8, FEW_WARPS, WARPS)
 
 
 def packed_bytes(elements: Floats, bits: Floats) -> Floats:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.cost.curves import Floats, Shape, bodies, figures
 from kvsim.specs.hardware import Chip
 
 ROWS, NARROW_ROWS, NARROW = 128.0, 192.0, 64  # rows of a tile: of 128 channels, and up to NARROW
@@ -56,9 +56,7 @@ class PackedTileCurve:
         return {"latency": latency + serial, "bf16 FLOPs": compute, "HBM bandwidth": memory}
 
     def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, Floats, Floats, Floats]:
-        batch, new, past, heads, kv_heads, dim = np.broadcast_arrays(
-            *(np.asarray(shape[name], np.float64) for name in ("batch", "new", "past", "heads", "kv_heads", "head_dim"))
-        )
+        batch, new, past, heads, kv_heads, dim = figures(shape, "batch", "new", "past", "heads", "kv_heads", "head_dim")
         sms, group = chip.multiprocessors, heads / kv_heads
         rows = np.where(dim <= NARROW, NARROW_ROWS, ROWS)
         queries = np.minimum(new, np.ceil(rows / group))  # of a tile

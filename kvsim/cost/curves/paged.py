@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.cost.curves import Floats, Shape, bodies, figures, partial_bytes
 from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
 MOST_SPLITS = 256
@@ -67,9 +67,7 @@ class PagedDecodeCurve:
 
     def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, list[Floats], list[Floats]]:
         """Latency, and [blocks in turn, HBM traffic] of the whole waves and of the last, partial one."""
-        batch, context, heads, kv_heads, dim = np.broadcast_arrays(
-            *(np.asarray(shape[name], np.float64) for name in ("batch", "context", "heads", "kv_heads", "head_dim"))
-        )
+        batch, context, heads, kv_heads, dim = figures(shape, "batch", "context", "heads", "kv_heads", "head_dim")
         width, bytes_per_s = DTYPE_BYTES[shape["dtype"]], self.memory_share * chip.memory.bandwidth
         rows = batch * kv_heads
         keys, resident = np.moveaxis(TILES[tile(width, rows, context, 2 * rows * context * dim * width)], -1, 0)
@@ -87,7 +85,7 @@ class PagedDecodeCurve:
         read = context / (parts * keys)  # blocks that hold keys, of each CTA in the mean
         traffic_s = slots * read * keys * 2 * dim * width / bytes_per_s  # of a whole wave
         latency = self.launch_s + start_s * np.where(alone, np.ceil(waves), 1)
-        partial = 8.0 * batch * heads * (dim + 1) * parts / bytes_per_s
+        partial = partial_bytes(batch, heads, dim, parts) / bytes_per_s
         latency = latency + np.where(parts > 1, self.merge_s + self.split_s * parts + partial, 0)
         again_s = np.where(alone, 0, start_s)
         first = [whole * pace_s + np.maximum(whole - 1, 0) * again_s, whole * traffic_s]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvsim.cost.curves import Floats, Shape, bodies
+from kvsim.cost.curves import Floats, Shape, bodies, figures
 from kvsim.cost.curves.paged import TILES, chosen, tile
 from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
@@ -43,9 +43,7 @@ class RaggedDecodeCurve:
         return dict(zip(("latency", "blocks in turn", "HBM bandwidth"), self._work(chip, shape), strict=True))
 
     def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, Floats, Floats]:
-        batch, tokens, longest, kv_heads, dim = np.broadcast_arrays(
-            *(np.asarray(shape[name], np.float64) for name in ("batch", "tokens", "longest", "kv_heads", "head_dim"))
-        )
+        batch, tokens, longest, kv_heads, dim = figures(shape, "batch", "tokens", "longest", "kv_heads", "head_dim")
         width, rows = DTYPE_BYTES[shape["dtype"]], batch * kv_heads
         keys, resident = np.moveaxis(TILES[tile(width, rows, longest, 2 * rows * longest * dim * width)], -1, 0)
         parts, each = chosen(rows, np.maximum(1, np.ceil(longest / keys)), chip.multiprocessors, resident)

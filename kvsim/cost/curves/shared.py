@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvsim.cost.curves import Floats, Shape
+from kvsim.cost.curves import Floats, Shape, figures
 from kvsim.cost.curves.paged import chosen
 from kvsim.specs.hardware import Chip
 
@@ -47,9 +47,8 @@ class SharedPrefixCurve:
         return dict(zip(names, self._work(chip, shape), strict=True))
 
     def _work(self, chip: Chip, shape: Shape) -> tuple[Floats, Floats, Floats, Floats]:
-        names = ("batch", "prefix", "suffix", "heads", "kv_heads", "head_dim")
-        batch, prefix, suffix, heads, kv_heads, dim = np.broadcast_arrays(
-            *(np.asarray(shape[key], np.float64) for key in names)
+        batch, prefix, suffix, heads, kv_heads, dim = figures(
+            shape, "batch", "prefix", "suffix", "heads", "kv_heads", "head_dim"
         )
         queries, row_bytes = batch * heads / kv_heads, 4.0 * kv_heads * dim
         library = queries > ROWS

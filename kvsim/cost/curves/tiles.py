@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kvsim.cost.curves import Floats, Shape
+from kvsim.cost.curves import Floats, Shape, figures
 from kvsim.cost.curves.gemm import OUTPUT_BYTES, padded
 from kvsim.specs.hardware import DTYPE_BYTES, Chip
 
@@ -108,7 +108,7 @@ class TileGemmCurve:
 
     def _fastest(self, chip: Chip, shape: Shape) -> tuple[Floats, NDArray[np.intp], Floats]:
         """Seconds of the fastest kernel, its tile's number and how many CTAs share its k, [...] each."""
-        m, n, k = np.broadcast_arrays(*(np.asarray(shape[name], np.float64) for name in ("m", "n", "k")))
+        m, n, k = figures(shape, "m", "n", "k")
         flat = [padded(m).ravel(), n.ravel(), k.ravel()]
         blocks = range(0, m.size, BLOCK)
         found = [self._block(chip, shape["dtype"], *(one[at : at + BLOCK] for one in flat)) for at in blocks]

@@ -28,7 +28,6 @@ def whole_s(
         return None
     rows = [] if held is None else held.tolist()
     kept = (rows[0] // (layout.geo.kv_heads * decodes),) * decodes if decodes else ()
-    read = float(rows[1]) if decodes and not layout.linear else 0.0
     ends = tuple(new + past for new, past in chunks) if complete else ()
     features = [sum(each) for each in zip(*(pricer.chunk(*chunk) for chunk in chunks), strict=True)]
-    return step_s(pricer, Batch(kept, read, chunks, ends), rows, features or None)[0]
+    return step_s(pricer, Batch(kept, chunks, ends), rows, features or None)[0]

@@ -13,14 +13,12 @@ class Batch:
 
     Attributes:
         kept: tokens that attention reads of each decoding sequence, in a layer and head.
-        kv_bytes: cache bytes that all of them read in a layer.
         chunks: (new, past) tokens of each prompt that is read. ends: tokens of the prompts that are complete with it.
         full_clock_s: seconds of heavy work before the power limit holds the clock back.
         width_tokens: of a row of the table of pages; 0 for the next size that replays have graphs of.
     """
 
     kept: tuple[int, ...] = ()
-    kv_bytes: float = 0.0
     chunks: tuple[tuple[int, int], ...] = ()
     ends: tuple[int, ...] = ()
     full_clock_s: float = SPENDS_S

@@ -8,8 +8,8 @@ from math import ceil
 
 import numpy as np
 
-from kvsim.cost.curves import bodies
-from kvsim.cost.curves.packed import FEW_WARPS, PAGE, WARPS, PackedDecodeCurve, chosen, packed_bytes
+from kvsim.cost.curves import bodies, partial_bytes
+from kvsim.cost.curves.packed import PAGE, PackedDecodeCurve, chosen, packed_bytes, slots_of
 from kvsim.cost.geometry import Geometry
 from kvsim.specs.hardware import Chip
 
@@ -25,13 +25,13 @@ def seconds(
         kept: tokens of each decoding sequence. padded: rows of the batch. width_tokens: of a row of the table.
     """
     heads, kv_heads, dim = geo.query_heads, geo.kv_heads, geo.key_dim
-    slots = chip.multiprocessors * (FEW_WARPS if heads / kv_heads > 8 else WARPS)
+    slots = int(slots_of(chip, heads / kv_heads))
     width = max(1, ceil(width_tokens / PAGE))
     each = float(chosen(np.array(padded * kv_heads), np.array(width), np.array(slots)).item())
     pages = [tokens // PAGE for tokens in kept]
     bytes_per_s = curve.memory_share * chip.memory.bandwidth
     parts = ceil(width / each)
-    merged_s = 8.0 * padded * heads * (dim + 1) * (parts + 1) / bytes_per_s
+    merged_s: float = partial_bytes(padded, heads, dim, parts + 1) / bytes_per_s
     rounds = ceil(kv_heads * sum(ceil(n / each) for n in pages) / slots)
     young_pages = kv_heads * len(kept) / slots  # programs as short as one page, where others leave room
     moved = float(packed_bytes(np.array(sum(pages) * PAGE * kv_heads * dim), np.array(bits)))

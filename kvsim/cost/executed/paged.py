@@ -12,6 +12,7 @@ from math import ceil
 
 import numpy as np
 
+from kvsim.cost.curves import partial_bytes
 from kvsim.cost.curves.paged import TILES, PagedDecodeCurve, chosen, tile
 from kvsim.specs.hardware import Chip
 
@@ -64,8 +65,8 @@ def seconds(
     again_s = curve.cta_s - (lone_s if resident == 1 else 0.0)  # whose first block is among those counted below
     took_s = curve.launch_s + curve.cta_s + max(0.0, again_s) * (-(-ctas // slots) - 1)
     if parts > 1:
-        partial = 8.0 * padded * heads * (dim + 1) * parts / bytes_per_s
-        took_s += curve.merge_s + curve.split_s * parts + partial
+        partial_s: float = partial_bytes(padded, heads, dim, parts) / bytes_per_s
+        took_s += curve.merge_s + curve.split_s * parts + partial_s
     whole = int(waves)
     if whole:
         # CTAs of a wave end together, and whole SMs take the next: a partial wave crowds few SMs, less so later on.

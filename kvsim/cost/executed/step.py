@@ -77,7 +77,9 @@ class Executed:
         """Seconds of a step whose cache is fetched, if buffers set its pace: they fill while the rest of a layer runs,
         then its other units come one by one."""
         buffers: int = self.layout.policy.placement.buffers  # type: ignore[attr-defined]
-        share = min(1.0, buffers / self.units)
+        if buffers >= self.units:
+            return gpu_s
+        share = buffers / self.units
         inside_s = self.layers * self._decode(batch) if batch.kept else 0.0
         inside_s += self.layers * self._attention(batch) if batch.chunks else 0.0
         return gpu_s - (1 - share) * inside_s + (1 - share) * max(inside_s, fetch_s)
