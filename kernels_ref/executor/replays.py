@@ -22,6 +22,8 @@ import torch
 
 import kvsim.find as find
 from kernels_ref.executor.decoder import Decoder
+from kernels_ref.executor.hosted import Hosted
+from kernels_ref.executor.hostlink import h2d_bytes_per_s
 from kernels_ref.executor.interpreted import INTERPRETED, repair
 from kernels_ref.executor.replaygrid import REPLAYS, TINY, Replay
 from kernels_ref.executor.rows import Csv, origin
@@ -102,6 +104,8 @@ def execute(
         "weight_bytes": executor.decoder.weights.nbytes,
         "graphs_s": round(executor.runner.capture_s, 3),
     }
+    if isinstance(executor.cache, Hosted) and gpu:
+        about["h2d_bytes_per_s"] = round(h2d_bytes_per_s(executor.cache.host, executor.cache.device), -7)
     if replay.family:
         per_s = (len(trace) - 1) / float(trace.arrival_s[-1] - trace.arrival_s[0])
         about |= {"family": replay.family, "rate_per_s": round(per_s, 4)}

@@ -12,7 +12,7 @@ import triton
 COLUMNS = (
     "model", "policy", "block", "phase", "decodes", "chunks", "tokens", "padded", "width_tokens", "graphed", "seconds",
     "noise", "alone_s", "wall_s", "first_s", "setup_s", "clock_mhz", "before_bytes", "peak_bytes", "kv_bytes",
-    "kv_predicted_bytes", "weight_bytes",
+    "kv_predicted_bytes", "weight_bytes", "h2d_bytes_per_s",
 )  # fmt: skip
 
 

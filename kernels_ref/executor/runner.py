@@ -1,7 +1,9 @@
 """Runs one step's batch on the device and times it: captured in a CUDA graph where it only decodes, else as it is.
 
-The GPU's time is wanted, without what the host takes to launch a step kernel by kernel: the GPU is kept waiting
-before the first event until the host is through (`kernels_ref.executor.gate`). What the host took is in `wall_s`.
+The GPU's time is wanted, without what the host takes to launch a step kernel by kernel. The GPU is kept waiting before
+the first event of a short one until the host is through (`kernels_ref.executor.gate`). A long one is launched faster
+than it runs, and a wait would rest the GPU, for which its power limit then grants a higher clock: that step is run
+again if it stood still (`kernels_ref.executor.pulse`). What the host took is in `wall_s`.
 """
 
 import sys
@@ -18,13 +20,14 @@ from kernels_ref.executor.batch import Batch, Staging
 from kernels_ref.executor.cache import Cache
 from kernels_ref.executor.decoder import Decoder
 from kernels_ref.executor.gate import Gate
+from kernels_ref.executor.pulse import Pulse
 
 
 @dataclass(frozen=True)
 class Ran:
     """What a step took: `gpu_s` between two events around its work, `wall_s` until its tokens were on the host.
 
-    `paced`: the GPU began before the host was through, so that `gpu_s` may be the host's.
+    `paced`: the GPU waited for the host, so that `gpu_s` is in part the host's.
     """
 
     tokens: list[int]
@@ -60,6 +63,7 @@ class Runner:
         self._anchor: torch.cuda.CUDAGraph | None = None  # graphs share its memory, which is gone once none has it
         self._failures = 0  # captures that failed in a row
         self._gate = Gate() if self.gpu else None
+        self._pulse = Pulse(decoder.shape.layers) if self.gpu else None
         self._compiled: set[tuple[int, int, int]] = set()
         self._side: torch.cuda.Stream | None = None
         self.capture_s = 0.0
@@ -72,7 +76,19 @@ class Runner:
         return next((size for size in self.graph_sizes if size >= decodes), None)
 
     def run(self, batch: Batch) -> Ran:
-        """Run a prepared batch once, to its end. May be called again: the same work over the same rows."""
+        """Run a prepared batch, to its end. May be called again: the same work over the same rows.
+
+        It is run again at once where the GPU waited for the host, as when a kernel was loaded or compiled meanwhile;
+        not if it also moved pages, whose places its work has overwritten.
+        """
+        moves = bool(batch.moves)
+        ran = self._run(batch)
+        if not ran.paced or moves:
+            return ran
+        again = self._run(batch)
+        return again if again.gpu_s < ran.gpu_s else ran
+
+    def _run(self, batch: Batch) -> Ran:
         begun = time.perf_counter()
         captured = self._captured(batch)
         if captured is None:
@@ -82,7 +98,8 @@ class Runner:
         count = self.staging.place(batch)
         rows = self._rows(batch) if captured is None else None
         clock = _events() if self.gpu else _host_clock()
-        gate = self._gate if captured is None or batch.frozen else None
+        gate = self._gate if batch.frozen or (captured is None and batch.tokens <= SHORT_TOKENS) else None
+        pulse = self._pulse if captured is None and not gate and batch.tokens else None
         if gate:
             gate.close()
         clock[0]()
@@ -93,7 +110,7 @@ class Runner:
             captured.graph.replay()
             found = captured.tokens
         elif batch.tokens:
-            found, self.logits = self.decoder.next_tokens(batch.on_device["ids"], self.cache, rows)
+            found, self.logits = self._watched(pulse, batch, rows)
         else:
             found = self.staging.device[:0]
         clock[1]()
@@ -102,7 +119,7 @@ class Runner:
         tokens = found[: len(batch.emitting)].tolist()
         gpu_s = clock[2]()
         batch.moves.clear()
-        paced = gate is not None and not gate.held
+        paced = (gate is not None and not gate.held) or (pulse is not None and pulse.stood_still())
         return Ran(tokens, gpu_s, time.perf_counter() - begun, captured is not None, paced)
 
     def series(self, batch: Batch, times: int) -> list[float]:
@@ -124,6 +141,19 @@ class Runner:
                 self.decoder.next_tokens(batch.on_device["ids"], self.cache, rows)
         torch.cuda.synchronize()
         return [a.elapsed_time(b) * 1e-3 for a, b in pairwise(marks[1:])]
+
+    def _watched(
+        self, pulse: Pulse | None, batch: Batch, rows: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = batch.on_device["ids"]
+        if pulse is None:
+            return self.decoder.next_tokens(ids, self.cache, rows)
+        self.decoder.watch = pulse
+        pulse.begin()
+        found = self.decoder.next_tokens(ids, self.cache, rows)
+        pulse.end()
+        self.decoder.watch = None
+        return found
 
     def _rows(self, batch: Batch) -> torch.Tensor | None:
         """Rows that emit, on the device; None for all."""

@@ -23,6 +23,8 @@ import torch
 import kvsim.find as find
 from kernels_ref.executor.batch import Batch
 from kernels_ref.executor.decoder import Decoder
+from kernels_ref.executor.hosted import Hosted
+from kernels_ref.executor.hostlink import h2d_bytes_per_s
 from kernels_ref.executor.interpreted import INTERPRETED, repair
 from kernels_ref.executor.policies import Room, cache_of
 from kernels_ref.executor.rows import COLUMNS, Csv, origin
@@ -93,6 +95,8 @@ class Bench:
             many = max(3, min(times, int(SERIES_S / max(rough, 1e-4))))
             pair = [statistics.median(self.runner.series(batch, many)) for _ in range(2)]
             peak = torch.cuda.max_memory_allocated() if gpu else 0
+            hosted = isinstance(self.cache, Hosted)
+            link = h2d_bytes_per_s(self.cache.host, self.cache.device) if hosted else 0.0  # type: ignore[attr-defined]
         finally:
             self.runner.forget(batch)
             self.cache.clear()
@@ -106,6 +110,7 @@ class Bench:
             "noise": f"{abs(pair[0] - pair[1]) / mean:.4f}",
             "alone_s": f"{alone.gpu_s:.6g}",
             "wall_s": f"{alone.wall_s:.6g}",
+            "h2d_bytes_per_s": f"{link:.4g}" if link else "",
             "first_s": f"{first.wall_s:.4g}",
             "setup_s": f"{setup_s:.4g}",
             "before_bytes": before,
