@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import kvsim
@@ -89,11 +90,42 @@ def test_unlike_rows_take_as_long_as_the_longest() -> None:
     alike, unlike = seconds((1000,) * 24), seconds((500,) * 23 + (12500,))
     assert unlike > 1.5 * alike
     assert seconds((500,) * 22 + (12500,)) == pytest.approx(unlike, rel=0.1)
-    pace = paged.Pace(1.0, 0.0, 0.0, SMS)
+    pace = paged.Pace(1.0, 0.0, 0.0)
     assert paged.shares_of([4, 9], 1, 2, 5) == [4, 5, 4]
     assert paged.drained([4, 4, 4], 2, pace, 0.0) == 8 and paged.drained([4, 5, 4], 8, pace, 0.0) == 5
-    assert paged.drained([4, 4], 2, paged.Pace(1.0, 0.0, 1.0, SMS), 1.0) == 10  # both start, and share HBM
+    assert paged.drained([4, 4], 2, paged.Pace(1.0, 1.0, 0.0), 1.0) == 10  # both start, and share HBM
     assert paged.width_of(256) == 256 and paged.width_of(257) == 384
+
+
+def test_waves_of_ctas_that_have_an_sm_each() -> None:
+    """One CTA more than SMs takes a second wave, whose starts pass in part while HBM keeps the others waiting."""
+    own, hbm = paged.Pace(1.0, 0.0, 0.0), paged.Pace(1.0, 3.0 / SMS, 0.0)
+    assert paged.in_waves(SMS, 4, SMS, own, 2.0) == 2 + 3  # the first block is part of the start
+    assert paged.in_waves(SMS + 1, 4, SMS, own, 2.0) == 2 * (2 + 3)
+    assert paged.in_waves(SMS, 4, SMS, hbm, 2.0) == pytest.approx(2 + 12)
+    assert 24 + 2 < paged.in_waves(2 * SMS, 4, SMS, hbm, 2.0) < 2 * (2 + 12)
+
+
+def test_an_sm_holds_what_registers_leave_room_for() -> None:
+    """Partial results of several kv heads leave threads of the 16-bit kernel fewer registers: five CTAs, not four."""
+    assert paged.held(64, 4, 2.0, True) == 5 and paged.held(64, 4, 2.0, False) == 4
+    assert paged.held(64, 4, 1.0, True) == 4 and paged.held(32, 4, 1.0, True) == 6
+    assert paged.held(128, 1, 2.0, True) == 1
+
+
+@pytest.mark.parametrize("chip", ["h100-sxm", "h200-sxm"])
+def test_rows_alike_take_what_was_measured(chip: str) -> None:
+    """The kernel by itself over rows of one length (attention_decode.csv)."""
+    rates = Rates.of(find.machine(chip[:4]), 1)
+    frame = pd.read_csv(find.ROOT / "hardware" / "calibration" / chip / "attention_decode.csv")
+    errors = []
+    for row in frame[(frame.kernel == "kernels_ref decode") & (frame.head_dim == 128)].itertuples():
+        curve = rates.curves.curve("attention_decode", row.dtype)
+        assert curve is not None
+        kept, element_bytes = (row.context,) * row.batch, 2.0 if row.dtype == "bf16" else 1.0
+        shape = (kept, row.batch, row.heads, row.kv_heads, 128, element_bytes, -(-row.context // 16) * 16)
+        errors.append(abs(paged.seconds(curve.curve, rates.chip, *shape) / row.seconds - 1))
+    assert len(errors) > 250 and np.median(errors) < 0.025 and np.quantile(errors, 0.9) < 0.085
 
 
 def test_the_power_budget_is_spent_by_prompts_and_comes_back() -> None:

@@ -97,10 +97,13 @@ class Executed:
         dim, element = geo.key_dim, 1.0 if self.name == "fp8" else 2.0
         heads, kv_heads = geo.query_heads // self.units, geo.kv_heads // self.units
         chip = self.rates.chip
-        took_s = self.units * paged.seconds(self.curve, chip, kept, padded, heads, kv_heads, dim, element, width)
+        merged = self.name == "h2o"
+        took_s = self.units * paged.seconds(
+            self.curve, chip, kept, padded, heads, kv_heads, dim, element, width, merged
+        )
         if self.layout.offloaded:
             took_s += self.units * UNIT_S + (UNITS_S if self.units > 1 else 0.0)
-        if self.name == "h2o":
+        if merged:
             heavy, recent = self.paper.heavy, self.paper.recent  # type: ignore[attr-defined]
             took_s += extras.second_pass(sum(kept), int(max(kept) * heavy / (heavy + recent)))
         return took_s
