@@ -69,6 +69,7 @@ def seconds(curve: TileGemmCurve, chip: Chip, frame: Any) -> Floats:
     parts = np.where(frame["split"], np.maximum(2, np.rint(frame["ctas"] / tiles)), 1)
     latency, waves, depth = curve.waves(chip, m, n, k, tiles, parts)
     memory, least = curve.whole(chip, "bf16", m, n, k)
+    memory = memory * curve.held_up(chip, tiles, parts)
     of_k = (waves * depth) ** 4 * (compute**4 + loads**4 + curve.step_s**4)
     found: Floats = latency + np.maximum((of_k + memory**4) ** 0.25, least)
     found += m * n * (curve.epilogue_bytes / chip.memory.bandwidth)

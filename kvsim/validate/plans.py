@@ -35,9 +35,9 @@ START: dict[str, dict[str, float]] = {
         "exposed": 0.2,
     },
     "tile_gemm": {
-        "launch_s": 2e-6, "wave_s": 1e-6, "split_s": 2.5e-6, "merge_bytes_per_clock": 20.0, "product_share": 0.75,
-        "sustained_share": 0.73, "step_s": 1.8e-9, "memory_share": 0.9, "load_bytes_per_clock": 70.0,
-        "epilogue_bytes": 0.3,
+        "launch_s": 2.5e-6, "wave_s": 5e-7, "split_s": 2.5e-6, "merge_bytes_per_clock": 20.0, "product_share": 0.75,
+        "sustained_share": 0.73, "step_s": 1.8e-9, "memory_share": 0.9, "idle": 0.3,
+        "load_bytes_per_clock": 70.0, "epilogue_bytes": 0.3,
     },
     "cutlass_gemm": {
         "row_s": 7e-7, "cast_s_per_k": 2e-11, "cast_l2_share": 0.8,

@@ -33,9 +33,9 @@ def test_products_wait_for_shared_memory_below_64() -> None:
 @pytest.mark.parametrize("name", CHIPS)
 def test_the_fastest_is_the_least_of_all_kernels_one_by_one(name: str) -> None:
     curve, chip = made(name)
-    for m, n, k in ((1, 1024, 8192), (200, 4096, 4096), (1024, 6144, 4096)):
+    for m, n, k in ((1, 1024, 8192), (48, 3072, 9216), (200, 4096, 4096), (1024, 6144, 4096)):
         every = []
-        for number, (rows, columns) in enumerate(TILES):
+        for number, (rows, columns) in enumerate(TILES if m >= 64 else WIDE):
             stalled = stall(np.array(rows if number < len(WIDE) else columns, np.float64))
             for parts in (1, *tiles.SPLITS):
                 found = [np.asarray(one, np.float64) for one in (m, n, k, rows, columns)]
@@ -44,11 +44,40 @@ def test_the_fastest_is_the_least_of_all_kernels_one_by_one(name: str) -> None:
                     continue
                 latency, waves, depth = curve.waves(chip, *found[:3], count, parts)
                 memory, least = curve.whole(chip, "bf16", *found[:3])
+                memory *= 1 + curve.idle * max(0.0, 1 - float(count) * parts / chip.multiprocessors)
                 terms = waves * depth * compute, waves * depth * loads, memory, waves * depth * curve.step_s
                 every.append(latency + max(sum(one**4 for one in terms) ** 0.25, least))
         serial = m * n * curve.epilogue_bytes / chip.memory.bandwidth
         shape = {"m": m, "n": n, "k": k, "dtype": "bf16"}
         assert curve.seconds(chip, shape) == pytest.approx(min(every) + serial, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_read_takes_longer_where_sms_have_no_tile(name: str) -> None:
+    """As many bytes of weights in 96 tiles as in 128: kernels' names and seconds say so too (gemm_kernels.csv.gz)."""
+    pytest.importorskip("pandas")
+    from kvsim.validate.chosen import kernels
+
+    curve, chip = made(name)
+    some, all_, more = (curve.held_up(chip, np.array(tiles), 1).item() for tiles in (96.0, 132.0, 224.0))
+    assert some == pytest.approx(1 + curve.idle * 36 / 132) and all_ == more == 1
+    assert curve.held_up(chip, np.array(33.0), 4) == pytest.approx(1)
+    frame = kernels(name)
+    frame = frame[~frame["held"] & ~frame["split"] & (frame["m"] <= 24) & (frame["n"] * frame["k"] > 3e7)]
+    read_s = 2 * frame["n"] * frame["k"] / chip.memory.bandwidth
+    share = read_s / (frame["seconds"] - curve.launch_s - curve.wave_s)
+    few, full = share[frame["ctas"] <= 100].median(), share[frame["ctas"] >= 127].median()
+    assert few < 0.97 * full
+
+
+def test_tall_tiles_are_for_a_warp_group_of_rows() -> None:
+    pytest.importorskip("pandas")
+    from kvsim.validate.chosen import kernels
+
+    for name in CHIPS:
+        frame = kernels(name).dropna(subset="rows")
+        few, enough = frame[frame["m"] < tiles.TALL_ROWS], frame[frame["m"] >= tiles.TALL_ROWS]
+        assert (few["wide"]).mean() > 0.95 > (enough["wide"]).mean() + 0.2
 
 
 @pytest.mark.parametrize("name", CHIPS)

@@ -5,6 +5,7 @@ products that its power limit sustains: far below the peak, and the same for all
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,9 @@ FULL_CLOCK = (
 )  # GHz: Hopper's peaks are stated at less than the clock that its SMs keep below the power limit
 FULL_SHARE = 0.86  # of their rate at that clock: of 2,500 GEMMs launched once, their launch left out, none got more
 LEAST_K = 128  # that one of the CTAs of a split tile sums
+NEVER = 1.0  # seconds of a k, to the fourth: of tiles that no kernel has
 STEP_K = 64  # k is summed in blocks of this many
+TALL_ROWS = 64  # of a warp group, that a tall tile needs: of 2,682 GEMMs of fewer rows cuBLAS gave it to 90
 GROUP_ROWS = 256  # rows that share one pass over weights too large for L2: those of the tallest tile
 
 
@@ -66,7 +69,8 @@ class TileGemmCurve:
         product_share: of the tensor cores' rate at full clock.
         sustained_share: of the datasheet's peak under the power limit.
         step_s: of each k of a tile, by latency.
-        memory_share: of HBM bandwidth.
+        memory_share: of HBM bandwidth, where every SM has a tile.
+        idle: how much longer HBM's bytes take for SMs that have none: of their seconds, times the share of such SMs.
         load_bytes_per_clock: operands that one SM takes in.
         epilogue_bytes: HBM bytes for each output that nothing overlaps.
         cast_bytes: HBM bytes for each activation that is converted before the kernel, and waited for.
@@ -80,6 +84,7 @@ class TileGemmCurve:
     sustained_share: float
     step_s: float
     memory_share: float
+    idle: float
     load_bytes_per_clock: float
     epilogue_bytes: float
     cast_bytes: float = 0.0
@@ -99,6 +104,7 @@ class TileGemmCurve:
         tiles, compute, loads = self.paces(chip, dtype, m, n, _ROWS[tile], _COLUMNS[tile], _STALL[tile])
         latency, waves, depth = self.waves(chip, m, n, k, tiles, split)
         memory, least = self.whole(chip, dtype, m, n, k)
+        memory = memory * self.held_up(chip, tiles, split)
         return {
             "latency": latency,
             f"{dtype} FLOPs": np.maximum(waves * depth * compute, least),
@@ -124,17 +130,22 @@ class TileGemmCurve:
         tiles, compute, loads = self.paces(chip, dtype, m, n, _ROWS, _COLUMNS, _STALL)
         pace = _fourth(compute) + _fourth(loads) + self.step_s**4
         memory, least = self.whole(chip, dtype, m, n, k)
+        few = m[:, 0] < TALL_ROWS
+        pace[few, len(WIDE) :] = NEVER
+        every = np.arange(len(WIDE) if few.all() else len(TILES))
         least_of_row, least_of_tile = tiles.min(axis=1), tiles.min(axis=0)
         for parts in (1, *SPLITS):
-            some, those = np.arange(len(m)), np.arange(len(TILES))
+            some, those = np.arange(len(m)), every
+            at: Any = np.s_[:, : len(every)]
             if parts > 1:  # CTAs in one wave
                 some = np.flatnonzero((least_of_row * parts <= chip.multiprocessors) & (k[:, 0] >= parts * LEAST_K))
-                those = np.flatnonzero(least_of_tile * parts <= chip.multiprocessors)
-            if not (len(some) and len(those)):
-                continue
-            at = np.ix_(some, those)
+                those = every[least_of_tile[every] * parts <= chip.multiprocessors]
+                if not (len(some) and len(those)):
+                    continue
+                at = np.ix_(some, those)
             latency, waves, depth = self.waves(chip, m[some], n[some], k[some], tiles[at], parts)
-            body = np.sqrt(np.sqrt(_fourth(waves * depth) * pace[at] + _fourth(memory[some])))
+            read = memory[some] * self.held_up(chip, tiles[at], parts)
+            body = np.sqrt(np.sqrt(_fourth(waves * depth) * pace[at] + _fourth(read)))
             total = latency + np.maximum(body, least[some])
             if parts > 1:
                 total[tiles[at] * parts > chip.multiprocessors] = np.inf
@@ -162,6 +173,11 @@ class TileGemmCurve:
         merge = self.split_s + parts * m * n * (8 / (sms * chip.clock * self.merge_bytes_per_clock))
         latency = self.launch_s + np.where(np.greater(parts, 1), merge, 0) + self.wave_s * waves
         return latency, waves, np.ceil(k / parts / STEP_K) * STEP_K
+
+    def held_up(self, chip: Chip, tiles: Floats, parts: Floats | int) -> Floats:
+        """Times as long as HBM's bytes take where a single wave of CTAs leaves SMs without one."""
+        found: Floats = np.maximum(1, (1 + self.idle) - tiles * (parts * (self.idle / chip.multiprocessors)))
+        return found
 
     def whole(self, chip: Chip, dtype: str, m: Floats, n: Floats, k: Floats) -> tuple[Floats, Floats]:
         """Seconds of HBM traffic, and of the products under the power limit, whatever the tiles."""
