@@ -124,7 +124,7 @@ def _shape(geo: Geometry, queries: Num, keys: Num) -> dict[str, Any]:
     if geo.model.latent:
         return {}
     rows = {"queries": queries * geo.query_heads, "kv_queries": queries * geo.kv_heads}
-    return {**rows, "keys": keys, "head_dim": geo.key_dim}
+    return {**rows, "keys": keys, "head_dim": geo.key_dim, "alone": geo.query_heads == geo.kv_heads}
 
 
 def _own_kernel(layout: Layout, kind: LayerKind, queries: Num) -> dict[str, Any]:

@@ -129,8 +129,8 @@ class InSteps(Spec):
 
     latency_s a launch, row_s for each query token of a head (`per_kv_head`: of a kv head) that an SM serves, and work
     that overlaps but for the share `exposed`: FLOPs at tensor_share of the peak, bytes at memory_share of HBM
-    bandwidth, key_s for each key that a chunk's last token sees. `measured`: residuals of whole mixed batches, where
-    somebody measured them.
+    bandwidth, key_s for each key that a chunk's last token sees. `alone`: only where each query head has a kv head of
+    its own. `measured`: residuals of whole mixed batches, where somebody measured them.
     """
 
     op: str
@@ -143,6 +143,7 @@ class InSteps(Spec):
     memory_share: float
     exposed: float
     per_kv_head: bool = False
+    alone: bool = False
     against_curve: Residuals
     measured: Residuals | None = None
 
@@ -189,8 +190,13 @@ class Calibrated:
         return found
 
     @cached_property
-    def _steps(self) -> dict[tuple[str, str], InSteps]:
-        return {(one.op, one.dtype): one for one in reversed(self.calibration.in_steps)}
+    def _steps(self) -> dict[tuple[str, str], list[InSteps]]:
+        found: dict[tuple[str, str], list[InSteps]] = {}
+        for one in self.calibration.in_steps:
+            of_first = found.setdefault((one.op, one.dtype), [])
+            if not of_first or one.kernel == of_first[0].kernel:
+                of_first.append(one)
+        return found
 
     def curve(self, op: str, dtype: str, kernel: str = "") -> Fitted | None:
         """The curve of a class of Ops and a type of its operands, if any: of `kernel`, or of the first."""
@@ -224,9 +230,13 @@ class Calibrated:
         update = {"curves": sorted(found.curves, key=rank), "in_steps": sorted(found.in_steps, key=rank)}
         return replace(self, calibration=found.model_copy(update=update))
 
-    def in_steps(self, op: str, dtype: str = "bf16") -> InSteps | None:
-        """Coefficients of a class of Ops as part of a step, if there are any."""
-        return self._steps.get((op, dtype))
+    def in_steps(self, op: str, dtype: str = "bf16", alone: bool = False) -> InSteps | None:
+        """Coefficients of a class of Ops as part of a step, if there are any: of its first kernel.
+
+        `alone`: each query head has a kv head of its own; others' coefficients stand in where these have none.
+        """
+        known = self._steps.get((op, dtype), ())
+        return next((one for one in known if one.alone == alone), next(iter(known), None))
 
 
 NOTHING = Calibrated(Calibration())

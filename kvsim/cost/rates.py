@@ -102,7 +102,11 @@ class Rates:
             return None
         if "beside_chunk" in op.shape and (found := self.curves.in_steps(BESIDE_CHUNK)):
             return found
-        return self.curves.in_steps(op.kind)
+        return self._alone(op)
+
+    def _alone(self, op: Op) -> InSteps | None:
+        """Of a kernel that no other work shares."""
+        return self.curves.in_steps(op.kind, alone=op.shape.get("alone", False))
 
     def source(self, op: Op) -> Source:
         """Where its seconds come from."""
@@ -179,7 +183,7 @@ class Rates:
         coefficients = self.coefficients(op)
         if coefficients:
             found |= self._in_step(op, coefficients)
-            alone = self.curves.in_steps(op.kind)
+            alone = self._alone(op)
             if coefficients.op == BESIDE_CHUNK and alone:  # no cache is read faster for standing beside a prompt
                 found |= {f"{name}, as alone": took for name, took in self._in_step(op, alone).items()}
             return found

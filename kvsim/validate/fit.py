@@ -121,7 +121,7 @@ def _in_steps(curves: list[Fitted], chip: Chip) -> list[InSteps]:
     first = {one.op: one for one in reversed(attention)}
     others = (one for one in attention if first[one.op] is not one)
     kernels = [*first.values(), *(one for one in curves if one.op in OWN_KERNELS), *others]
-    found = [in_steps(one, chip) for one in kernels]
+    found = [coefficients for one in kernels for coefficients in in_steps(one, chip)]
     prefill, decode = first.get("attention_prefill"), first.get("attention_decode")
     if prefill is None or (decode and decode.form == APART):
         return found

@@ -1,5 +1,6 @@
 """Coefficients that price attention inside a step, from its curve: affine, so that the engine can price sums."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from kvsim.cost.curves import Floats, bodies
 from kvsim.cost.curves.latent import LATENT, ROPE
 from kvsim.cost.curves.packed import packed_bytes
 from kvsim.cost.curves.prefill import KEYS, ROWS
+from kvsim.cost.rates import EFFICIENCY
 from kvsim.specs.hardware import Chip
 from kvsim.validate.residuals import residuals
 from kvsim.validate.rows import Rows
@@ -22,6 +24,7 @@ MLA_HEADS = ((128, 1), (64, 1), (32, 1), (16, 1))
 OWN = ("packed_decode", "mla_decode")  # decodes over caches that have kernels of their own
 MOST_BYTES = 4e10
 FEW = 8
+LAYER_WEIGHTS = 13 * 4096 * 128  # of each query head, as Llama-3-8B's layers have them: what attention stands beside
 
 
 def grid(op: str, dtype: str = "bf16", heads_of: tuple[tuple[int, int], ...] = HEADS) -> Rows:
@@ -63,6 +66,15 @@ def work(rows: Rows) -> tuple[Floats, Floats, Floats, Floats]:
     return 4 * batch * context * heads * dim, cached + 4 * batch * dim * heads, batch * heads, none
 
 
+def products_s(chip: Chip, rows: Rows) -> Floats:
+    """Seconds of a layer's products beside each row's attention, at the usual shares of a peak and of HBM."""
+    shape = rows.shape
+    tokens, weights = shape["batch"] * shape.get("new", 1.0), shape["heads"] * LAYER_WEIGHTS
+    compute_share, memory_share = EFFICIENCY["gemm"]
+    compute = 2 * tokens * weights / (compute_share * chip.peak.bf16)
+    return np.maximum(compute, 2 * weights / (memory_share * chip.memory.bandwidth))
+
+
 def seconds(found: InSteps, chip: Chip, rows: Rows) -> Floats:
     """Seconds by the coefficients."""
     flops, moved, queries, keys = work(rows)
@@ -102,23 +114,34 @@ def beside_chunk(one: Fitted, chip: Chip) -> InSteps:
     return found.model_copy(update={"against_curve": against})
 
 
-def in_steps(one: Fitted, chip: Chip) -> InSteps:
-    """The coefficients nearest to a curve on the grid, where its operands stream from HBM."""
+def in_steps(one: Fitted, chip: Chip) -> Iterator[InSteps]:
+    """The coefficients nearest to a curve on the grid, where its operands stream from HBM.
+
+    A kernel whose tiles hold a kv head's query heads has others where that is one. Prompts' attention counts by itself,
+    an error of decodes by its share of the layer: microseconds of a small batch are little beside its products.
+    """
     by_kv_head = one.form == PER_KV_HEAD
-    rows = grid(one.op, one.dtype, (*HEADS, *ALONE) if by_kv_head else HEADS)
-    rows = Rows(rows.op, rows.dtype, rows.shape, np.asarray(one.curve.seconds(chip, rows.keyed)))
+    for heads in (HEADS, ALONE) if by_kv_head else (HEADS,):
+        rows = grid(one.op, one.dtype, heads)
+        rows = Rows(rows.op, rows.dtype, rows.shape, np.asarray(one.curve.seconds(chip, rows.keyed)))
+        beside_s = 0.0 if one.op == "attention_prefill" else products_s(chip, rows)
+        about = {"op": one.op, "dtype": one.dtype, "kernel": one.kernel}
+        yield _nearest(rows, chip, beside_s, about | {"per_kv_head": by_kv_head, "alone": heads is ALONE}, one.held_out)
+
+
+def _nearest(rows: Rows, chip: Chip, beside_s: Floats | float, about: dict[str, Any], unfitted: Residuals) -> InSteps:
+    """The coefficients that leave least of the rows' seconds, with `beside_s` added to both."""
     start = {"latency_s": 1e-5, "tensor_share": 0.5, "memory_share": 0.8, "exposed": 0.2, "row_s": 1e-7}
-    if one.op == "attention_prefill":
+    if rows.op == "attention_prefill":
         start["key_s"] = 1e-8
 
     def build(x: Floats, left: Residuals) -> InSteps:
         found: dict[str, Any] = {name: digits(min(np.exp(v), 1.0)) for name, v in zip(start, x, strict=True)}
-        about: dict[str, Any] = {"op": one.op, "dtype": one.dtype, "kernel": one.kernel, "per_kv_head": by_kv_head}
         return InSteps(**({"key_s": 0.0} | found), **about, against_curve=left)
 
     def errors(x: Floats) -> Floats:
-        found: Floats = np.log(seconds(build(x, one.held_out), chip, rows) / rows.seconds)
+        found: Floats = np.log((beside_s + seconds(build(x, unfitted), chip, rows)) / (beside_s + rows.seconds))
         return found
 
     best = solve(errors, np.log(np.array(list(start.values()))))
-    return build(best, residuals(rows, seconds(build(best, one.held_out), chip, rows)))
+    return build(best, residuals(rows, seconds(build(best, unfitted), chip, rows)))

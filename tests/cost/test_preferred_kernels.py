@@ -118,3 +118,31 @@ def test_pieces_of_heads_that_share_no_keys_cost_more() -> None:
     more = dict(columns, batch=np.array([16.0, 16]), kv_heads=np.array([32.0, 8]), context=np.array([2000.0, 8000]))
     alike = Rows("attention_decode", "bf16", more, np.ones(2))
     assert np.diff(seconds(found, chip, alike))[0] < 0
+
+
+def test_heads_with_a_kv_head_each_have_coefficients_of_their_own() -> None:
+    """Where the kernel that is taken has some: 85 sequences of Llama-2-7B are then priced as its curve says."""
+    machine = find.machine("h100")
+    curves = machine.preferring(serving_preset("vllm").kernels).curves
+    assert curves and machine.curves
+    apart, shared = curves.in_steps("attention_decode", alone=True), curves.in_steps("attention_decode")
+    one = curves.curve("attention_decode", "bf16")
+    assert apart and shared and one and apart.alone and not shared.alone and apart.kernel == shared.kernel == one.kernel
+    ours = machine.curves.in_steps("attention_decode", alone=True)
+    assert ours and ours == machine.curves.in_steps("attention_decode")
+    assert curves.in_steps("attention_prefill", alone=True) == curves.in_steps("attention_prefill")
+    shape = {"batch": [85.0], "context": [700.0], "heads": [32.0], "kv_heads": [32.0], "head_dim": [128.0]}
+    rows = Rows("attention_decode", "bf16", {key: np.array(value) for key, value in shape.items()}, np.ones(1))
+    told, by_curve = seconds(apart, machine.chip, rows), one.curve.seconds(machine.chip, rows.keyed)
+    assert told[0] == pytest.approx(by_curve[0], rel=0.03)
+    assert abs(told[0] - by_curve[0]) < abs(seconds(shared, machine.chip, rows)[0] - by_curve[0])
+
+
+def test_a_step_takes_them() -> None:
+    """Llama-2-7B has as many kv heads as query heads, Llama-3-8B a quarter."""
+    rates = Rates.of(find.machine("h100").preferring(serving_preset("vllm").kernels), 1)
+    for model, alone in (("llama-2-7b", True), ("llama-3-8b", False)):
+        step = kvsim.step(hw="h100", model=model, batch=16, context=2000, serving="vllm")
+        (op,) = [op for op in step.ops if op.kind == "attention_decode"]
+        found = rates.coefficients(op)
+        assert found and found.alone == alone
