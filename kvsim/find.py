@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from kvsim.cost.calibration import NOTHING, Calibrated, Calibration
 from kvsim.errors import UserError, unknown
@@ -18,7 +18,7 @@ from kvsim.specs.devices import Attached, Drive, Expander, Store
 from kvsim.specs.graph import Device, Node, tier_name
 from kvsim.specs.hardware import Chip, Host, Link, Machine, System, words_of
 from kvsim.specs.load import Spec, load
-from kvsim.specs.model import Model
+from kvsim.specs.model import Dtype, Model
 
 _WRITTEN_OFF_H = 3 * 8766.0
 ROOT = Path(__file__).resolve().parent.parent
@@ -188,9 +188,14 @@ def machine(name: str) -> Machine:
 
 
 @cache
-def model(name: str) -> Model:
-    """The model `llama-3-8b`, or a user's file (`./mine.yaml`)."""
-    return load(Model, _path("model", name, "workloads/models"))
+def model(name: str, weight_dtype: str = "") -> Model:
+    """The model `llama-3-8b`, or a user's file (`./mine.yaml`); its linear layers in another type if one is named."""
+    found = load(Model, _path("model", name, "workloads/models"))
+    if not weight_dtype:
+        return found
+    if weight_dtype not in get_args(Dtype):
+        raise unknown("weight dtype", weight_dtype, get_args(Dtype))
+    return found.model_copy(update={"dtype": weight_dtype})
 
 
 @cache

@@ -66,9 +66,7 @@ def load(
     machine.tier(tier)
     if tier not in FETCH:
         raise UserError(f"load: tier must be one of {', '.join(FETCH)}, but got {tier!r}")
-    tp, chosen, spec = tp or machine.chips, named_policy(policy, fidelity), find.model(model)
-    if weight_dtype:
-        spec = spec.model_copy(update={"dtype": weight_dtype})
+    tp, chosen, spec = tp or machine.chips, named_policy(policy, fidelity), find.model(model, weight_dtype)
     layout, rates = Layout(chosen, spec, tp, 16), Rates.of(machine, tp)
     tokens = np.atleast_1d(np.asarray(context))
     if tokens.dtype.kind not in "iu" or tokens.size == 0 or np.any(tokens < 1):

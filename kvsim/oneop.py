@@ -149,6 +149,10 @@ def op(kind: str, *, hw: str, kernels: str = "", **shape: Any) -> OneOp:
     machine = find.machine(hw).preferring(kernels)
     gpus = figures.get("gpus", 1)
     if np.ndim(gpus) or (kind == "all_reduce" and (gpus < 2 or gpus > machine.chips or gpus != int(gpus))):
+        if machine.chips < 2:
+            raise UserError(
+                f"op {kind}: {machine.name} has 1 chip, which has nobody to share with: add x2, x4 or x8 to --hw"
+            )
         raise UserError(
             f"op {kind}: gpus must be 2 to {machine.chips} ({machine.name} has that many), but got {gpus!r}"
         )
@@ -187,9 +191,10 @@ def _load(hw: str, shape: dict[str, Any]) -> OneOp:
 
 def _positive(kind: str, key: str, value: Any) -> Num:
     array = np.asarray(value)
-    least = 0 if key in ("past", "request_bytes", "queue_depth") else np.finfo(float).tiny
+    may_be_0 = key in ("past", "request_bytes", "queue_depth")
+    least, what = (0, "0 or a positive number") if may_be_0 else (np.finfo(float).tiny, "a positive number")
     if array.dtype.kind not in "iuf" or array.size == 0 or not np.all(np.isfinite(array)) or np.any(array < least):
-        raise UserError(f"op {kind}: {key} must be a positive number, but got {value!r}")
+        raise UserError(f"op {kind}: {key} must be {what}, but got {value!r}")
     if np.any(array > _MOST):
         raise UserError(f"op {kind}: {key} must be at most {_MOST:g}, but got {value!r}")
     return array.astype(np.float64) if array.ndim else array.item()

@@ -103,9 +103,7 @@ def session(
     contexts = [context] if isinstance(context, int | np.integer) else list(context)
     if generated < 1:
         raise UserError(f"generated must be at least 1, but got {generated}")
-    machine, spec = find.machine(hw), find.model(model)
-    if weight_dtype:
-        spec = spec.model_copy(update={"dtype": weight_dtype})
+    machine, spec = find.machine(hw), find.model(model, weight_dtype)
     shared: dict[str, Any] = {"hw": hw, "model": model, "tp": tp, "fidelity": fidelity, "weight_dtype": weight_dtype}
     answer = np.arange(1, generated + 1)
     rows, errors = [], []

@@ -10,13 +10,14 @@ from kvsim.cost import cacheops
 from kvsim.cost.dense import dense_ops, head_ops, parted_ops
 from kvsim.cost.executed.alike import whole_s
 from kvsim.cost.op import GPU, PEER, Num, Op
+from kvsim.cost.overfull import overfull
 from kvsim.cost.overheads import NONE, Overheads, launches, step_terms
 from kvsim.cost.rates import Rates
 from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
 from kvsim.specs.hardware import Machine
 from kvsim.traits.layout import Ints, Layout
-from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
+from kvsim.traits.placement import HBM, SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
 from kvsim.traits.trait import Chunk
 
@@ -124,9 +125,7 @@ def step(
     machine = (machine or find.machine(hw)).preferring(words)
     if (tp := tp or machine.chips) > machine.chips:
         raise UserError(f"tp: {machine.name} has {machine.chips} chips, but got {tp}")
-    spec = find.model(model)
-    if weight_dtype:
-        spec = spec.model_copy(update={"dtype": weight_dtype})
+    spec = find.model(model, weight_dtype)
     layout, rates = Layout(named_policy(policy, fidelity), spec, tp, block_tokens), Rates.of(machine, tp)
     sequences, tokens = _count("batch", batch), _count("context", context)
     beside: list[Op] = []
@@ -167,6 +166,8 @@ def step(
         ]
     ops = _dense(layout, decodes, new, heads, overheads) + others
     found = _assemble(layout, rates, ops, beside, kv_bytes, machine.name, tp)
+    in_hbm = layout.policy.placement.weights_in(layout.geo)[HBM]
+    found = replace(found, assumptions=(*found.assumptions, *overfull(spec, tp, in_hbm, kv_bytes[HBM], machine)))
     if not serving:
         return found
     width, prompts = decodes + new, phase != "decode"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from kvsim import find
 from kvsim.cost.source import DATASHEET, Source, notes
 from kvsim.engine.check import checker
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from kvsim.engine.executor import ExecutorFactory
 
 REUSES = ("outputs", "prompts")
+MOST_REPLICAS = 10_000  # take 0.6 GB
 DEFAULTS = {"hw": "h100", "model": "llama-3-8b", "policy": "full", "serving": "vllm"}
 
 
@@ -129,8 +132,8 @@ def run(
     chips = machine.chips if tp is None else tp
     if chips < 1 or machine.chips % chips:
         raise UserError(f"tp must divide the {machine.chips} chips of {machine.name}, but got {chips}")
-    if copies < 1:
-        raise UserError(f"replicas must be at least 1, but got {copies}")
+    if not 1 <= copies <= MOST_REPLICAS:
+        raise UserError(f"replicas must be from 1 to {MOST_REPLICAS:,}, but got {copies}")
     if until_s is not None and not until_s > 0:
         raise UserError(f"until must be more than 0 s, but got {until_s}")
     if not 0 <= warmup_s < float("inf"):
@@ -162,6 +165,9 @@ def run(
         executor=runs,
     )
     names["trace"] = trace.name
+    last_s = np.nanmax(simulation.columns.arrival_s)
+    if last_s < warmup_s:
+        raise UserError(f"warmup: no request arrives after {warmup_s:g} s, the last one at {last_s:.4g} s")
     figures = summarize(simulation, warmup_s)
     why = bound(simulation, figures, names, fidelity)
     figures["bound"], figures["gpu_time"] = why.sentence, why.gpu_time

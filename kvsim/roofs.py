@@ -10,6 +10,7 @@ from typing import Any
 
 from kvsim import find
 from kvsim.cost.op import D2H, GPU, H2D, PEER
+from kvsim.cost.overfull import OVERFULL
 from kvsim.cost.rates import ON_CHIP, Rates
 from kvsim.errors import UserError
 from kvsim.onestep import Step, step
@@ -141,7 +142,10 @@ def roofline(
                 found = step(**shared, policy=name, phase=which, batch=many, context=context)
                 dots += _dots(found, rates, (name, which, many))
                 peaks |= {unit: rates.chip.peak.of(unit) for op in found.ops for unit in op.flops if unit != "alu"}
-                notes += [note for note in found.assumptions if note not in notes]
+                said = {note.partition(":")[0] for note in notes if note.startswith(OVERFULL)}  # once is enough
+                notes += [
+                    note for note in found.assumptions if note not in notes and note.partition(":")[0] not in said
+                ]
     used = {dot.lane for dot in dots}
     return Roofline(
         hw,

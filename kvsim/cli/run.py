@@ -4,12 +4,12 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kvsim.cli.trace_options import reading, trace_options
 from kvsim.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,21 +31,11 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--executor", default="model", metavar="WHICH", help="What times a step: model, or torch: runs it on a GPU."
 )
-@click.option("--seed", type=int, metavar="N", help="Seed of what is drawn. [default: the workload's, or 0]")
-@click.option("--limit", type=int, metavar="N", help="Take the first N requests only.")
 @click.option("--until", metavar="TIME", help="Stop the clock there: seconds, or `10 min`.")
 @click.option("--warmup", metavar="TIME", help="Leave requests that arrive before it out of the statistics.")
 @click.option("--check", is_flag=True, help="Verify the engine's invariants after every span of steps.")
 @click.option("--exact", is_flag=True, help="Step token by token; slower, the same result.")
-@click.option("--map", "columns", metavar="KEY=COLUMN,...", help="Columns of TRACE: arrival=..,input=..,output=..")
-@click.option("--time-unit", metavar="UNIT", help="Of --map's arrival: s, ms, us or ns. [default: s]")
-@click.option("--format", "trace_format", metavar="NAME", help="Format of TRACE. [default: by the file's first line]")
-@click.option("--dither", metavar="HOW", help="Spread the arrivals of each clock tick: uniform.")
-@click.option(
-    "--tokenizer", metavar="NAME_OR_FILE", help="Counts a text trace: tokenizer.json, tiktoken's name, chars:4."
-)
-@click.option("--block-tokens", type=int, metavar="N", help="Tokens of TRACE's blocks, where they would be inferred.")
-@click.option("--max-context", type=int, metavar="N", help="Drop requests with more prompt and output tokens.")
+@trace_options
 @click.option("--loop", metavar="HOW", help="Sessions: closed, or open. [default: closed if think times are known]")
 @click.option("--concurrency", type=int, metavar="N", help="Closed loop: this many sessions at a time.")
 @click.option("--max-gap", metavar="TIME", help="Closed loop: cut longer think and tool times to this.")
@@ -68,6 +58,7 @@ def run_command(
     kvsim run azure.csv --hw a100-80x4 --tp 2 --model llama-3-70b --set max_num_seqs=64 --json
     kvsim run quickstart --executor torch --set kv_blocks=9000 --limit 50
     kvsim run log.csv --map arrival=t,input=in,output=out --policy snapkv+kivi:bits=4 --out report
+    kvsim run spans.json --tokenizer chars:4 --max-context 8192
     """
     from kvsim.find import executor as named_executor
 
@@ -85,9 +76,8 @@ def run_command(
 def _run(trace: str, out: Path | None, timeline: Path | None, options: dict[str, Any]) -> "Report":
     from kvsim.cli.progress import progress
     from kvsim.replay import run
-    from kvsim.traces.read import parse_columns
 
-    arguments = _arguments(options, parse_columns)
+    arguments = _arguments(options)
     if out:
         from kvsim.report.files import check_folder
 
@@ -120,14 +110,13 @@ def _run(trace: str, out: Path | None, timeline: Path | None, options: dict[str,
     return report
 
 
-def _arguments(options: dict[str, Any], parse_columns: Callable[[str], dict[str, str]]) -> dict[str, Any]:
+def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     """`kvsim.run`'s arguments from the command line's."""
     from kvsim.cli.options import duration_s, pairs
 
-    columns, until, warmup, gap = (options.pop(key) for key in ("columns", "until", "warmup", "max_gap"))
-    return options | {
+    until, warmup, gap = (options.pop(key) for key in ("until", "warmup", "max_gap"))
+    return reading(options) | {
         "settings": pairs(options["settings"], "--set"),
-        "columns": parse_columns(columns) if columns is not None else None,
         "max_gap_s": duration_s(gap, "--max-gap"),
         "until_s": duration_s(until, "--until"),
         "warmup_s": duration_s(warmup, "--warmup") or 0.0,

@@ -43,15 +43,9 @@ def step_command(
     """
     from kvsim.errors import UserError
     from kvsim.onestep import step
-    from kvsim.specs.model import weight_element_bytes
 
     if tp is not None and tp < 1:
         raise UserError(f"--tp must be at least 1, but got {tp}")
-    if options["weight_dtype"]:
-        try:
-            weight_element_bytes(options["weight_dtype"])
-        except KeyError:
-            raise UserError(f"--weight-dtype: unknown type {options['weight_dtype']!r}") from None
     tokens = whole_numbers(context, "--context")
     if options["phase"] == "session":
         _print_session(as_json, tp, tokens, generated, options)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from kvsim.cli.trace_options import reading, trace_options
+
 _OPTIONS = (
     click.option("--hw", metavar="NAMES", help="Machines, by commas. [default: the workload's, or h100]"),
     click.option(
@@ -17,12 +19,7 @@ _OPTIONS = (
     click.option("--set", "settings", multiple=True, metavar="K=V", help="Override a field of the preset; repeatable."),
     click.option("--tp", type=int, metavar="N", help="Chips that share a model. [default: all of the machine]"),
     click.option("--fidelity", default="ideal", help="ideal: as a good kernel allows; published: as released."),
-    click.option("--seed", type=int, metavar="N", help="Seed of what is drawn. [default: the workload's, or 0]"),
-    click.option("--limit", type=int, metavar="N", help="Take the first N requests only."),
-    click.option("--map", "columns", metavar="KEY=COLUMN,...", help="Columns: arrival=..,input=..,output=.."),
-    click.option("--time-unit", metavar="UNIT", help="Of --map's arrival: s, ms, us or ns. [default: s]"),
-    click.option("--format", "trace_format", metavar="NAME", help="Format of TRACE. [default: by its first line]"),
-    click.option("--dither", metavar="HOW", help="Spread the arrivals of each clock tick: uniform."),
+    trace_options,
     click.option("--loop", metavar="HOW", help="Sessions: closed, or open. [default: closed if think times are known]"),
     click.option("--max-gap", metavar="TIME", help="Closed loop: cut longer think and tool times to this."),
     click.option("--reuse", default="outputs", metavar="WHAT", help="The next turn hits cached outputs, or prompts."),
@@ -41,12 +38,10 @@ def study_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def arguments(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `kvsim.compare` and its like from a command line's options."""
     from kvsim.cli.options import duration_s, pairs
-    from kvsim.traces.read import parse_columns
 
-    columns, gap = options.pop("columns"), options.pop("max_gap")
-    return options | {
+    gap = options.pop("max_gap")
+    return reading(options) | {
         "settings": pairs(options["settings"], "--set"),
-        "columns": parse_columns(columns) if columns is not None else None,
         "max_gap_s": duration_s(gap, "--max-gap"),
     }
 

@@ -1,27 +1,19 @@
 """`kvsim trace import | stats`: request traces in and out."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from kvsim.traces import formats
-from kvsim.traces.fields import UNITS_PER_S
-from kvsim.traces.read import DITHERS, parse_columns
+from kvsim.cli.trace_options import reading, trace_options
 from kvsim.traces.trace import Trace
 from kvsim.traces.write import LAYOUTS, SUFFIXES
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 OUT_HELP = f"File to write; its name ends in {', '.join(SUFFIXES)}. An existing file is replaced once all is written."
-_MAP_HELP = "Columns of any other file of rows: arrival=..,input=..,output=.. and perhaps session=..,gap=.."
 AS_HELP = f"Layout: {', '.join(LAYOUTS)}. [default: kvsim]"
 ROUND_HELP = "Round arrivals to the clock of the layout; else those between its ticks are refused."
-SEED_HELP = "Seed of what is drawn. [default: the workload's, or 0]"
-TOKENIZER_HELP = "Counts text: a tokenizer.json, a name that tiktoken knows, or chars:4 (a token each 4 characters)."
-_BLOCK_HELP = "Tokens of a block of ids, where the file does not say it. [default: found from the lengths]"
-_CONTEXT_HELP = "Drop, and count, requests with more tokens of prompt and output."
 
 
 @click.group()
@@ -35,28 +27,9 @@ def trace() -> None:
     """
 
 
-def source_options(command: Command) -> Command:
-    """The options that say how a trace file is read, the same for every command that takes one."""
-    known = ", ".join(formats.names())
-    options = [
-        click.option("--format", "format_name", metavar="NAME", help=f"{known}. [default: by the file's first line]"),
-        click.option("--map", "columns", metavar="KEY=COLUMN,...", help=_MAP_HELP),
-        click.option("--time-unit", metavar="UNIT", help=f"Of --map's arrival: {', '.join(UNITS_PER_S)}. [default: s]"),
-        click.option("--tokenizer", metavar="NAME_OR_FILE", help=TOKENIZER_HELP),
-        click.option("--block-tokens", type=int, metavar="N", help=_BLOCK_HELP),
-        click.option("--max-context", type=int, metavar="N", help=_CONTEXT_HELP),
-        click.option("--dither", metavar="HOW", help=f"Spread the arrivals of each clock tick: {', '.join(DITHERS)}."),
-        click.option("--seed", type=int, help=SEED_HELP),
-        click.option("--limit", type=int, metavar="N", help="Take the first N requests only."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @trace.command("stats")
 @click.argument("source", metavar="TRACE")
-@source_options
+@trace_options
 @click.option("--cache", metavar="BLOCKS,...", help="Also the hit ratios of prefix caches of so many blocks.")
 @click.option("--eviction", metavar="NAME,...", help="Of --cache; see `kvsim list prefix`. [default: all]")
 @click.option("--plots", metavar="DIR", help="Write plots there: arrivals.png, lengths.png, and reuse.png with ids.")
@@ -100,7 +73,7 @@ def stats_command(
 @click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
 @click.option("--as", "layout", default="kvsim", metavar="LAYOUT", help=AS_HELP)
 @click.option("--round", "rounded", is_flag=True, help=ROUND_HELP)
-@source_options
+@trace_options
 def import_command(source: str, out: str, layout: str, rounded: bool, **options: Any) -> None:
     """Write TRACE in kvsim's own format, which reads back to exactly the same requests.
 
@@ -111,12 +84,11 @@ def import_command(source: str, out: str, layout: str, rounded: bool, **options:
     written(opened(source, **options), out, layout, rounded)
 
 
-def opened(source: str, format_name: str | None, columns: str | None, **options: Any) -> Trace:
-    """The trace that a command's argument and `source_options` name."""
+def opened(source: str, **options: Any) -> Trace:
+    """The trace that a command's argument and `trace_options` name."""
     from kvsim.traces.open import open_trace
 
-    mapping = parse_columns(columns) if columns is not None else None
-    found, _ = open_trace(source, format=format_name, columns=mapping, **options)
+    found, _ = open_trace(source, format=options.pop("trace_format"), **reading(options))
     return found
 
 

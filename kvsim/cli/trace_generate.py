@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from kvsim.cli.trace import AS_HELP, OUT_HELP, ROUND_HELP, SEED_HELP, TOKENIZER_HELP, trace, written
+from kvsim.cli.trace import AS_HELP, OUT_HELP, ROUND_HELP, trace, written
+from kvsim.cli.trace_options import SEED_HELP, TOKENIZER_HELP
 from kvsim.errors import UserError
 
 _CV_HELP = "Its standard deviation over its mean; 0 is fixed. [default: 1]"

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from kvsim.cli import trace_generate  # noqa: F401  # adds its command to the group
-from kvsim.cli.trace import OUT_HELP, ROUND_HELP, opened, source_options, trace, written
+from kvsim.cli.trace import OUT_HELP, ROUND_HELP, opened, trace, written
+from kvsim.cli.trace_options import trace_options
 from kvsim.traces.write import LAYOUTS
 
 __all__ = ["trace"]  # the group, with all its commands
@@ -18,7 +19,7 @@ __all__ = ["trace"]  # the group, with all its commands
 @click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
 @click.option("--share", type=float, metavar="S", help="Take this share of the sessions, prefix families or requests.")
 @click.option("--number", type=int, metavar="N", help="Take so many of them.")
-@source_options
+@trace_options
 def sample_command(source: str, out: str, share: float | None, number: int | None, **options: Any) -> None:
     """Write a part of TRACE that shares prefixes as the whole does.
 
@@ -43,7 +44,7 @@ def sample_command(source: str, out: str, share: float | None, number: int | Non
 @click.option("--gaps", type=float, default=1.0, metavar="X", help="Pauses inside sessions are X times as long.")
 @click.option("--prompt", type=float, default=1.0, metavar="X", help="Prompts are X times as long, as are blocks.")
 @click.option("--output", type=float, default=1.0, metavar="X", help="Outputs are X times as long.")
-@source_options
+@trace_options
 def scale_command(
     source: str, out: str, rate: float, gaps: float, prompt: float, output: float, **options: Any
 ) -> None:
@@ -64,7 +65,7 @@ def scale_command(
 @trace.command("merge")
 @click.argument("sources", metavar="TRACE TRACE...", nargs=-1, required=True)
 @click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
-@source_options
+@trace_options
 def merge_command(sources: tuple[str, ...], out: str, **options: Any) -> None:
     """Write several traces as one, by arrival; all begin at the same moment, and share nothing with each other.
 
@@ -82,7 +83,7 @@ def merge_command(sources: tuple[str, ...], out: str, **options: Any) -> None:
 @click.option("--out", required=True, metavar="FILE", help=OUT_HELP)
 @click.option("--round", "rounded", is_flag=True, help=ROUND_HELP)
 @click.option("--without", multiple=True, metavar="PART", help="Leave out blocks, sessions or measured; repeatable.")
-@source_options
+@trace_options
 def convert_command(
     source: str, layout: str, out: str, rounded: bool, without: tuple[str, ...], **options: Any
 ) -> None:
@@ -103,7 +104,7 @@ def convert_command(
 @click.option("--out", required=True, metavar="FILE.yaml", help="Workload YAML to write; an existing one is replaced.")
 @click.option("--period", default="86400", metavar="TIME", help="After which the rate repeats. [default: 24 h]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
-@source_options
+@trace_options
 def fit_command(source: str, out: str, period: str, as_json: bool, **options: Any) -> None:
     """Write a workload YAML with a generator fitted to TRACE, and say how well it fits.
 

@@ -64,7 +64,7 @@ def lanes(machine: Machine, chips: int) -> dict[str, Lane]:
 
 def missing(lane: str, machine: str) -> UserError:
     """The error for an Op on a lane that the machine has not."""
-    return UserError(f"hw {machine}: has no {lane} lane; this policy needs {NEEDS.get(lane, 'one')}")
+    return UserError(f"hw {machine}: has no {lane} lane; that takes {NEEDS.get(lane, 'one')}")
 
 
 def _processors(cpu: Cpu, memory_bytes_per_s: float, chips: int) -> Lane:

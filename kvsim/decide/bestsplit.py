@@ -70,9 +70,7 @@ def best_split(
 
     machine = find.machine(hw)
     chips = tp or machine.chips
-    spec = find.model(model)
-    if weight_dtype:
-        spec = spec.model_copy(update={"dtype": weight_dtype})
+    spec = find.model(model, weight_dtype)
     preset = serving_preset(serving)
     layout = Layout(named_policy(_PARKED), spec, chips, preset.block_tokens)
     room = capacity(machine, layout, replace(preset, kv_blocks=0))

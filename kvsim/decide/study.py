@@ -28,6 +28,9 @@ class Options(TypedDict, total=False):
     trace_format: str | None
     time_unit: str | None
     dither: str | None
+    tokenizer: str | None
+    block_tokens: int | None
+    max_context: int | None
     loop: str | None
     concurrency: int | None
     max_gap_s: float | None
@@ -57,7 +60,10 @@ class Study:
     options: dict[str, Any]
 
 
-_OF_TRACE = {"columns": "columns", "format": "trace_format", "time_unit": "time_unit", "dither": "dither"}
+# arguments of `open_trace`, and what a study calls them
+_OF_TRACE = {"format": "trace_format"} | {
+    key: key for key in ("columns", "time_unit", "dither", "tokenizer", "block_tokens", "max_context")
+}
 
 
 def study(

@@ -51,6 +51,10 @@ def capacity(machine: Machine, layout: Layout, serving: Serving) -> Capacity:
     else:
         pools = {HBM: _whole(room, block, serving), DRAM: dram}
     home = pools[layout.policy.placement.home]
+    if room > 0 >= home and 0 < serving.kv_blocks <= serving.null_blocks:
+        raise UserError(
+            f"kv_blocks={serving.kv_blocks}: must be more than the {serving.null_blocks} of the engine's own"
+        )
     if room <= 0 or home <= 0:
         need = ", ".join(f"{name} {value / 1e9:+.2f} GB" for name, value in terms.items())
         raise UserError(

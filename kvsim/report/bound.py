@@ -208,6 +208,8 @@ def _pace(run: Simulation, figures: Mapping[str, Any], gpu_time: Mapping[str, fl
 
 def _blocked(run: Simulation, figures: Mapping[str, Any], busiest: float, remedy: str) -> str:
     """Why requests wait before their first step, with what to do; empty if they do not."""
+    if figures["e2e_s"]["mean"] is None:  # those that were completed all arrived before the warm-up's end
+        return ""
     waits_s = figures["queue_s"]["mean"] - run.serving.api_s
     lives_s, step_s = figures["e2e_s"]["mean"], figures["duration_s"] / max(1, figures["steps"])
     many, serving = figures["preemptions"], run.serving

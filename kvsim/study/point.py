@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kvsim.errors import UserError
-from kvsim.study.paths import PAPERS, SET_PAPER, located, located_papers
+from kvsim.study.paths import PAPERS, SET_PAPER, located, located_papers, located_tokenizer
 
 Status = Literal["done", "mistake", "defect", "died"]
 
@@ -74,6 +74,9 @@ def _figures(options: dict[str, Any], folder: Path) -> str:
         trace_format=given.format,
         time_unit=given.time_unit,
         dither=given.dither,
+        tokenizer=given.tokenizer and located_tokenizer(given.tokenizer, folder),
+        block_tokens=given.block_tokens,
+        max_context=given.max_context,
         loop=given.loop,
         concurrency=given.concurrency,
         max_gap_s=given.max_gap,

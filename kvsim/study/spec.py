@@ -33,6 +33,9 @@ class Options(Spec):
     map: dict[str, str] | None = None
     time_unit: str | None = None
     dither: str | None = None
+    tokenizer: str | None = None
+    block_tokens: Count | None = None
+    max_context: int | None = Field(default=None, ge=2)
     loop: Literal["closed", "open"] | None = None
     concurrency: Count | None = None
     max_gap: Seconds | None = None

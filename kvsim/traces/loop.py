@@ -49,9 +49,10 @@ def paced(trace: Trace, max_gap_s: float | None, sessions_per_s: float | None, s
     Raises:
         UserError: a figure out of range, or a trace without sessions or gaps.
     """
-    for name, figure in (("max_gap", max_gap_s), ("session rate", sessions_per_s)):
-        if figure is not None and not 0 <= figure < float("inf"):
-            raise UserError(f"{name} must be at least 0, but got {figure}")
+    if max_gap_s is not None and not 0 <= max_gap_s < float("inf"):
+        raise UserError(f"max_gap must be at least 0 and finite, but got {max_gap_s}")
+    if sessions_per_s is not None and not 0 < sessions_per_s < float("inf"):
+        raise UserError(f"session rate must be more than 0 per second and finite, but got {sessions_per_s}")
     if max_gap_s is not None:
         trace = _with_short_gaps(trace, max_gap_s)
     return trace if sessions_per_s is None else _begun_at(trace, sessions_per_s, seed)
@@ -71,8 +72,6 @@ def _begun_at(trace: Trace, rate_per_s: float, seed: int) -> Trace:
     sessions = trace.sessions
     if sessions is None:
         raise UserError(f"{trace.name}: has no sessions, which a session rate could space out")
-    if not rate_per_s:
-        raise UserError("session rate must be more than 0 per second, but got 0")
     _, first, which = np.unique(sessions.id, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))  # of each session, by its first request
     begin_s = np.cumsum(np.random.default_rng(seed).exponential(1 / rate_per_s, len(first)))

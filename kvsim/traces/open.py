@@ -98,6 +98,10 @@ def _in(path: Path) -> list[Path]:
 
 def _find(text: str) -> Path:
     path = Path(text)
+    if not text:  # Path("") is the current folder
+        from kvsim import find
+
+        raise unknown("workload or trace file", text, find.names("workloads"))
     if path.suffix in _YAML or "/" in text or path.is_file():
         return path
     from kvsim import find
@@ -105,6 +109,6 @@ def _find(text: str) -> Path:
     shipped = find.names("workloads")
     if text in shipped:
         return find.ROOT / "workloads" / f"{text}.yaml"
-    if path.suffix or not text or path.is_dir():
+    if path.suffix or path.is_dir():
         return path  # reading it says what is wrong
     raise unknown("workload or trace file", text, shipped)

@@ -7,7 +7,7 @@ from kvsim.errors import UserError
 
 Tokenizer = Callable[[str], Sequence[int]]
 _CHARS = "chars:"
-_FILE = "tokenizer.json"
+FILE = "tokenizer.json"
 _CHOICES = "`chars:4` (a token each 4 characters), a tokenizer.json, or a name that tiktoken knows, such as o200k_base"
 
 
@@ -21,10 +21,10 @@ def tokenizer(name: str) -> Tokenizer:
         return _by_characters(name)
     path = Path(name)
     if path.is_dir():
-        path /= _FILE
+        path /= FILE
     if path.is_file():
         return _from_file(path)
-    if "/" in name or path.suffix:
+    if "/" in name or path.suffix == ".json":  # gpt-3.5-turbo is a name
         raise UserError(f"tokenizer {name}: no such file; expected {_CHOICES}")
     return _by_name(name)
 

@@ -43,7 +43,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*RUN, "--tp", "3"), "tp must divide"),
     ((*RUN, "--tp", "0"), "tp must divide"),
     ((*RUN, "--hw", "h100x8", "--model", "qwen2.5-7b"), "8 does not divide"),
-    ((*RUN, "--replicas", "0"), "replicas must be at least 1"),
+    ((*RUN, "--replicas", "0"), "replicas must be from 1"),
     ((*RUN, "--until", "0"), "until must be more than 0 s"),
     ((*RUN, "--until", "soon"), "--until must be"),
     ((*RUN, "--until", "3 GB"), "--until must have a unit of s"),
@@ -58,7 +58,7 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ((*STEP, "--context", "5", "--generated", "5"), "context must be more than generated"),
     ((*STEP, "--tp", "2"), "h100 has 1 chips, but got 2"),
     ((*STEP, "--tp", "0"), "--tp must be at least 1"),
-    ((*STEP, "--weight-dtype", "int3"), "unknown type 'int3'"),
+    ((*STEP, "--weight-dtype", "int3"), "unknown weight dtype 'int3': did you mean int8 or int4?"),
     (("step", "--model", "llama-3-8b"), "missing option '--hw'"),
     ((*GEMM,), "missing option '--hw'"),
     ((*GEMM, "--hw", "h10"), "did you mean h100"),
@@ -78,6 +78,29 @@ MISTAKES: list[tuple[tuple[str, ...], str]] = [
     ),
     (("op", "copy", "bytes=1 Gb/s", "--hw", "h100"), "bytes must have a unit of bytes"),
     (("op", "all_reduce", "bytes=8", "gpus=4", "--hw", "h100x2"), "gpus must be 2 to"),
+    (("op", "all_reduce", "bytes=8", "gpus=2", "--hw", "h100"), "h100 has 1 chip"),
+    (("op", "copy", "lane=nvme_read", "bytes=8", "--hw", "h100"), "that takes a drive: add +nvme to --hw"),
+    (
+        (
+            "op",
+            "attention_prefill",
+            "batch=1",
+            "new=4",
+            "past=-1",
+            "heads=8",
+            "kv_heads=8",
+            "head_dim=64",
+            "--hw",
+            "h100",
+        ),
+        "past must be 0 or a positive number, but got -1",
+    ),
+    (("roofline", *STEP[1:], "--weight-dtype", "foo"), "unknown weight dtype 'foo'; there are: bf16"),
+    (("run", ""), "unknown workload or trace file ''; there are: agents"),
+    ((*RUN, "--warmup", "1 h"), "warmup: no request arrives after 3600 s, the last one at"),
+    ((*RUN, "--replicas", "100000000"), "replicas must be from 1 to 10,000"),
+    ((*RUN, "--set", "kv_blocks=1"), "kv_blocks=1: must be more than the 1 of the engine's own"),
+    (("run", "agents", "--sessions-per-s", "-1"), "session rate must be more than 0 per second and finite"),
     (("list", "polices"), "did you mean policies?"),
     (("list",), "list: missing argument"),
     (("model", "import", "no.json"), "No such file"),
@@ -164,3 +187,15 @@ def test_stopped_in_mid_run(
     assert process.returncode == code
     assert (out, err.count(b"\n")) == (b"", lines), err
     assert [path.name for path in tmp_path.iterdir()] == ["long.yaml"]
+
+
+def test_a_warmup_that_nobody_outlasts_still_reports(kvsim_cli: Callable[..., Any]) -> None:
+    ended = kvsim_cli("run", "quickstart", "--warmup", "20", "--until", "20.5", "--json")
+    assert ended.code == 0 and '"ttft_s": {"mean": null' in ended.out
+
+
+def test_what_does_not_fit_is_said(kvsim_cli: Callable[..., Any]) -> None:
+    said = "does not fit: 141.1 GB of weights"
+    assert said in kvsim_cli("step", "--hw", "h100", "--model", "llama-3-70b").out
+    assert kvsim_cli("roofline", "--hw", "h100", "--model", "llama-3-70b").out.count(said) == 1
+    assert "does not fit" not in kvsim_cli(*STEP).out

@@ -35,8 +35,8 @@ def test_small_requests_are_slower_than_streams() -> None:
     ("policy", "needs"),
     [
         ("instinfer", "add +nvme"),
-        ("offload:tier=cxl", "has no cxl lane; this policy needs a CXL memory: add +cxl to --hw"),
-        ("headinfer:tier=remote", "has no nic lane; this policy needs a remote store: add +rdma or +tcp to --hw"),
+        ("offload:tier=cxl", "has no cxl lane; that takes a CXL memory: add +cxl to --hw"),
+        ("headinfer:tier=remote", "has no nic lane; that takes a remote store: add +rdma or +tcp to --hw"),
     ],
 )
 def test_a_lane_that_is_not_there(policy: str, needs: str) -> None:
@@ -45,7 +45,7 @@ def test_a_lane_that_is_not_there(policy: str, needs: str) -> None:
 
 
 def test_a_plain_drive_has_no_engine() -> None:
-    with pytest.raises(UserError, match=r"has no csd lane; this policy needs a computational drive: add \+csd to --hw"):
+    with pytest.raises(UserError, match=r"has no csd lane; that takes a computational drive: add \+csd to --hw"):
         kvsim.step(hw="h100+nvme", model="llama-3-8b", policy="instinfer")
 
 

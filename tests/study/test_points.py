@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kvsim.errors import UserError
-from kvsim.study.paths import located, located_papers, read_by
+from kvsim.study.paths import located, located_papers, located_tokenizer, read_by
 from kvsim.study.points import plan
 
 BASE = {"trace": "quickstart", "limit": 5}
@@ -53,6 +53,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"axes": {"hw": ["h100", "h100"]}}, "hw: a value is listed twice"),
     ({"axes": {"replicas": ["two"]}}, "study: axes: replicas: 'two': replicas: input should be a valid integer"),
     ({"axes": {"until": [60]}}, "until: must be a number with a unit"),
+    ({"axes": {"max_context": [1]}}, "max_context: 1: max_context: input should be greater than or equal to 2"),
     ({"axes": {"limit": [3]}}, "limit is both in base and an axis"),
     ({"axes": {"seed": [1]}, "repeat": 2}, "seed can be no axis beside it"),
     ({"combine": "zip", "axes": {"hw": ["h100"], "tp": [1, 2]}}, "equally many values, but hw has 1, tp has 2"),
@@ -81,12 +82,19 @@ def test_paths_are_relative_to_the_study(tmp_path: Path) -> None:
     assert located("bare", tmp_path, trace=True) == str(tmp_path / "bare")
     assert located("quickstart", tmp_path, trace=True) == "quickstart"
     assert located_papers("./mine.py:window=8+kivi:bits=4", tmp_path) == f"{tmp_path / 'mine.py'}:window=8+kivi:bits=4"
+    (tmp_path / "llama").mkdir()
+    assert located_tokenizer("llama", tmp_path) == str(tmp_path / "llama")
+    assert located_tokenizer("tokenizer.json", tmp_path) == str(tmp_path / "tokenizer.json")
+    for name in ("chars:4", "gpt-3.5-turbo"):
+        assert located_tokenizer(name, tmp_path) == name
 
 
 def test_all_files_that_points_read_are_known(tmp_path: Path) -> None:
-    for name in ("mine.py", "order.py", "log.csv"):
+    (tmp_path / "llama").mkdir()
+    for name in ("mine.py", "order.py", "log.csv", "llama/tokenizer.json"):
         (tmp_path / name).write_text("")
     point = {"trace": "log.csv", "hw": "l40s", "policy": "mine.py+kivi", "set": {"prefix_eviction": "order.py"}}
+    point["tokenizer"] = "llama"
     read = {path.name for path in read_by([point, {"trace": "gone.csv", "policy": "gone.py"}], tmp_path)}
-    assert read >= {"mine.py", "order.py", "log.csv", "l40s.yaml", "h100.yaml", "llama-3-8b.yaml"}
+    assert read >= {"mine.py", "order.py", "log.csv", "tokenizer.json", "l40s.yaml", "h100.yaml", "llama-3-8b.yaml"}
     assert not any(name.startswith("gone") for name in read)

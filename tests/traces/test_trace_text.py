@@ -63,7 +63,10 @@ def test_a_name_that_tiktoken_does_not_know() -> None:
         tokenizer("klingon_base")
 
 
-@pytest.mark.parametrize(("library", "name"), [("tiktoken", "o200k_base"), ("tokenizers", "tokenizer.json")])
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("tiktoken", "o200k_base"), ("tiktoken", "gpt-3.5-turbo"), ("tokenizers", "tokenizer.json")],
+)
 def test_an_absent_library_is_named(library: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tokenizer.json").write_text("{}")
