@@ -17,7 +17,7 @@ from kvsim.cost.source import Source, mean_error, notes
 from kvsim.errors import UserError
 from kvsim.specs.hardware import Machine
 from kvsim.traits.layout import Ints, Layout
-from kvsim.traits.placement import HBM, SLOWED_BY_COPIES, overlapped, slowed
+from kvsim.traits.placement import SLOWED_BY_COPIES, overlapped, slowed
 from kvsim.traits.policy import policy as named_policy
 from kvsim.traits.trait import Chunk
 
@@ -166,8 +166,7 @@ def step(
         ]
     ops = _dense(layout, decodes, new, heads, overheads) + others
     found = _assemble(layout, rates, ops, beside, kv_bytes, machine.name, tp)
-    in_hbm = layout.policy.placement.weights_in(layout.geo)[HBM]
-    found = replace(found, assumptions=(*found.assumptions, *overfull(spec, tp, in_hbm, kv_bytes[HBM], machine)))
+    found = replace(found, assumptions=(*found.assumptions, *overfull(layout, kv_bytes, machine.chip)))
     if not serving:
         return found
     width, prompts = decodes + new, phase != "decode"
