@@ -85,8 +85,11 @@ def test_ticks_are_powers_of_ten() -> None:
     assert tick(1e15) == "1 P"
 
 
-def test_labels_join_batches_at_one_place(found: Roofline) -> None:
-    full = picture(found).panels[0]
+def test_labels_join_batches_at_one_place() -> None:
+    """At 64k tokens a single sequence's attention is as near to its roof as 64 sequences'."""
+    full = picture(
+        kvsim.roofline(hw="h100", model="llama-3-8b", policy=["full"], batch=[1, 64], context=64_000)
+    ).panels[0]
     texts = sorted(label.text for label in full.labels)
     assert texts == ["1", "1", "1, 64", "64", "64"]  # linear layers and step move with the batch, attention does not
 
