@@ -138,13 +138,13 @@ class Rates:
             return LAUNCH_S + 2 * (op.gpus - 1) * self.peer.latency
         coefficients = self.coefficients(op)
         if coefficients and coefficients.op == BESIDE_CHUNK:
-            return op.launches * max(coefficients.latency_s, self._launch_apart_s(op.kind))
+            return max(op.launches * coefficients.latency_s, self._launch_apart_s(op))
         return op.launches * (coefficients.latency_s if coefficients else LAUNCH_S)
 
-    def _launch_apart_s(self, kind: str) -> float:
-        """What the launch of decodes alone takes longer than that of prompts: a chunk makes no step shorter."""
-        alone, prompts = self.curves.in_steps(kind), self.curves.in_steps("attention_prefill")
-        return alone.latency_s - prompts.latency_s if alone and prompts else 0.0
+    def _launch_apart_s(self, op: Op) -> float:
+        """What launches of decodes alone take longer than that of prompts: a chunk makes no step shorter."""
+        alone, prompts = self._alone(op), self.curves.in_steps("attention_prefill")
+        return op.launches * alone.latency_s - prompts.latency_s if alone and prompts else 0.0
 
     def bytes_per_s(self, op: Op) -> float:
         """What its lane carries for this class of Op."""

@@ -129,6 +129,12 @@ def test_seconds_never_fall_with_tokens(machine: Machine, more: str, by: int, **
     assert after >= before * (1 - 1e-12)
 
 
+def test_a_chunk_makes_no_step_shorter_whose_decodes_are_launched_twice() -> None:
+    """SubGen attends to its clusters and to its newest tokens: one launch of prompts stands for one of the two."""
+    machine = find.machine("l40s")
+    assert priced("subgen", machine, 1, 1, 1, 0) > priced("subgen", machine, 1, 1, 0, 0)
+
+
 @settings(deadline=None)
 @given(
     contexts=st.lists(st.integers(2, 200_000), min_size=2, max_size=2), text=st.sampled_from(["full", "fp8", "offload"])
