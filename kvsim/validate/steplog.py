@@ -13,6 +13,7 @@
 | wall_s | seconds of the host for one run alone, until its tokens are there |
 | before_bytes, peak_bytes | allocated by the framework before the step, and at most in it; 0 if not taken |
 | kv_bytes, weight_bytes | set aside for the batch's cache in its home tier; weights |
+| h2d_bytes_per_s | that the host's link carried from a fetched cache's own memory, nothing beside; empty elsewhere |
 | device, driver, torch, triton, command | where it comes from |
 """
 
